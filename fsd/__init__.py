@@ -1,0 +1,1 @@
+"""Feature structure distillation with centered kernel alignment (arXiv 2204.08922)."""

@@ -1,0 +1,204 @@
+"""The command line: groups of flags that the scripts share, and the checks that need no heavy import."""
+
+import argparse
+import math
+from pathlib import Path
+
+from fsd.files import InputError
+from fsd.glue import TASKS
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line, and which takes no abbreviated flags."""
+
+    def __init__(self, description):
+        super().__init__(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def number(kind, minimum=-math.inf, maximum=math.inf, above=None):
+    """An argparse type: an int or a finite float within [minimum, maximum], strictly above ``above`` if given."""
+
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {'a whole' if kind is int else 'a'} number") from None
+        if not (math.isfinite(value) and minimum <= value <= maximum and (above is None or value > above)):
+            low = f"above {above}" if above is not None else f"at least {minimum}" if minimum > -math.inf else "finite"
+            high = f" and at most {maximum}" if maximum < math.inf else ""
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {low}{high}")
+        return value
+
+    return convert
+
+
+def positive_or_unset(text):
+    """An argparse type: −1 (not set) or a whole number of at least 1."""
+    return -1 if text.strip() == "-1" else number(int, 1)(text)
+
+
+def add_data_arguments(parser):
+    """Task, data folder and encoding."""
+    group = parser.add_argument_group("data")
+    group.add_argument("--task_name", required=True, help=f"one of {', '.join(task.name for task in TASKS)}, in any case")
+    group.add_argument("--data_dir", required=True, help="the task's folder, or the GLUE folder above it")
+    group.add_argument("--max_seq_length", type=number(int, 8), default=128,
+        help="tokens an example is cut or padded to; the memory of FSD_G and FSD_ILG is built for one length")  # fmt: skip
+    group.add_argument("--max_train_samples", type=positive_or_unset, default=-1,
+        help="train on a random subset of this many examples, drawn from --seed; every output names it")  # fmt: skip
+    group.add_argument("--overwrite_cache", action="store_true", help="encode the data again, though it was before")
+
+
+def add_model_arguments(parser, role="teacher", required=False):
+    """The model that is loaded: the teacher, or for teacher fine-tuning the pretrained model."""
+    group = parser.add_argument_group(role)
+    group.add_argument("--model_type", default="bert", choices=["bert"], help="architecture")
+    group.add_argument("--model_name_or_path", required=required,
+        help=f"folder or hub name of the {role}" + ("" if required else "; needed with --do_train"))  # fmt: skip
+    group.add_argument("--config_name", help=f"the {role}'s config, where it does not lie beside the weights")
+    group.add_argument("--tokenizer_name", help=f"the {role}'s tokenizer, where it does not lie beside the weights")
+    group.add_argument("--cache_dir", help="where downloads from the hub are kept (default: the hub library's own place)")
+    group.add_argument("--do_lower_case", action="store_true",
+        help="lower-case the text; without it the tokenizer's own files decide")  # fmt: skip
+
+
+def add_student_arguments(parser):
+    """The student's shape and its start."""
+    group = parser.add_argument_group("student")
+    group.add_argument("--student_model_type", default="bert", choices=["bert"], help="architecture")
+    group.add_argument("--student_model_name_or_path",
+        help="with --do_train: --output_dir again, or nothing, for a fresh student; a folder or hub name of a model to "
+             "start from. Without --do_train: the student to evaluate (default: --output_dir)")  # fmt: skip
+    group.add_argument("--student_config_name",
+        help="a config.json for a student of another width or depth (default: the teacher's with half its layers)")  # fmt: skip
+    group.add_argument("--copy_teacher", action="store_true",
+        help="start from every parameter of --model_name_or_path_for_copy whose name and shape match")  # fmt: skip
+    group.add_argument("--model_name_or_path_for_copy", help="what --copy_teacher copies from (default: the teacher)")
+
+
+def add_output_arguments(parser):
+    """Where results go, and how often."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--output_dir", required=True, help="folder for the model, its metrics and its predictions")
+    group.add_argument("--overwrite_output_dir", action="store_true",
+        help="remove the files of an earlier run of ours in --output_dir, and nothing else, once all inputs are checked")  # fmt: skip
+    group.add_argument("--run_file", default="runs", help="TensorBoard folder; each run has a folder of its own in it")
+    group.add_argument("--logging_steps", type=number(int, 1), default=50, help="steps between logged losses")
+    group.add_argument("--save_steps", type=number(int, 1), default=500, help="steps between checkpoints")
+    group.add_argument("--local_rank", type=int,
+        help="only for compatibility with old launch commands: has no effect, torchrun says which process this is")  # fmt: skip
+
+
+def add_run_arguments(parser):
+    """What is done, and what is kept of it; for scripts that train and evaluate."""
+    group = parser.add_argument_group("what to do")
+    group.add_argument("--do_train", action="store_true", help="train")
+    group.add_argument("--do_eval", action="store_true", help="evaluate on dev: eval_results.txt and --results_file")
+    group.add_argument("--do_predict", action="store_true", help="write test predictions as the GLUE leaderboard takes them")
+    group.add_argument("--evaluate_during_training", action="store_true", help="evaluate at each epoch's end")
+    group.add_argument("--eval_all_checkpoints", action="store_true",
+        help="with --do_eval: evaluate each checkpoint-N in the output folder too")  # fmt: skip
+    group.add_argument("--results_file", default="results.csv", help="CSV file that gets one row a finished run")
+    group.add_argument("--save_total_limit", type=number(int, 1), default=1, help="checkpoints kept; older ones are removed")
+
+
+def add_training_arguments(parser):
+    """Batches, optimizer and schedule."""
+    group = parser.add_argument_group("training")
+    group.add_argument("--per_gpu_train_batch_size", type=number(int, 1), default=8,
+        help="examples a step; the structures between examples see one such batch, so it matters (32 in the paper)")  # fmt: skip
+    group.add_argument("--per_gpu_eval_batch_size", type=number(int, 1), default=8, help="examples a step in evaluation")
+    group.add_argument("--gradient_accumulation_steps", type=number(int, 1), default=1,
+        help="batches whose mean gradient makes one update; every structure still sees one batch at a time")  # fmt: skip
+    group.add_argument("--learning_rate", type=number(float, above=0), default=5e-5, help="AdamW's, after warm-up")
+    group.add_argument("--weight_decay", type=number(float, 0), default=0.0, help="AdamW's; not on biases and LayerNorm")
+    group.add_argument("--adam_epsilon", type=number(float, above=0), default=1e-8, help="AdamW's")
+    group.add_argument("--max_grad_norm", type=number(float, above=0), default=1.0, help="gradient norm is clipped to this")
+    group.add_argument("--num_train_epochs", type=number(float, above=0), default=3.0, help="passes over the training set")
+    group.add_argument("--max_steps", type=positive_or_unset, default=-1, help="updates; replaces --num_train_epochs")
+    group.add_argument("--warmup_steps", type=number(int, 0), default=0, help="updates of linear warm-up; decay is linear")
+    add_seed_argument(group)
+
+
+def add_seed_argument(group):
+    """The seed of every random stream."""
+    group.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=42, help="of every random stream of the run")
+
+
+def add_hardware_arguments(parser, precision=True):
+    """Device and precision."""
+    group = parser.add_argument_group("hardware")
+    group.add_argument("--no_cuda", action="store_true", help="stay on the CPU though there is a GPU")
+    if precision:
+        group.add_argument("--bf16", action="store_true",
+            help="run the models in bfloat16 (autocast); the losses and the evaluation stay in float32")  # fmt: skip
+
+
+def distillation_parser(description):
+    """The flags that the three distillation scripts share."""
+    parser = Parser(description)
+    add_data_arguments(parser)
+    add_model_arguments(parser)
+    add_student_arguments(parser)
+    add_run_arguments(parser)
+    add_output_arguments(parser)
+    add_training_arguments(parser)
+    add_hardware_arguments(parser)
+    group = parser.add_argument_group("objective")
+    group.add_argument("--alpha", type=number(float, 0, 1), default=0.5,
+        help="weight of the task loss; 1 − alpha is that of the teacher's dark knowledge")  # fmt: skip
+    group.add_argument("--beta", type=number(float, 0), default=30.0,
+        help="weight of the structures; 0 is plain knowledge distillation. The best value varies much with the task")  # fmt: skip
+    group.add_argument("--temperature", type=number(float, above=0), default=5.0, help="softens both sides' logits")
+    group.add_argument("--do_layerwise", action="store_true",
+        help="compare every student layer but the last with its teacher layer, instead of the last layers' inputs only")  # fmt: skip
+    group.add_argument("--mask_padding", action="store_true",
+        help="leave padding out of every structure and run each batch at its longest example's length: much faster "
+             "where texts are short; a memory must be built with it too")  # fmt: skip
+    parser.add_argument("--skip_teacher_eval", action="store_true", help="do not score the teacher on dev before training")
+    return parser
+
+
+def add_memory_arguments(parser):
+    """What the global structure needs; for the two scripts that have it."""
+    group = parser.add_argument_group("global structure")
+    group.add_argument("--gamma_m", type=number(float, 0, 1), default=0.5,
+        help="weight of distances to the centroids; 1 − gamma_m is that of cosines. Distances start at some 11,000 beside "
+             "a cross-entropy of 0.7: small values keep them from deciding everything")  # fmt: skip
+    group.add_argument("--teacher_memory_path", help="the teacher memory that train_memory.py wrote: file or folder")
+    return group
+
+
+def parse_training(parser):
+    """Parse a script that trains and evaluates; contradictions are an :class:`InputError`."""
+    args = parser.parse_args()
+    if not (args.do_train or args.do_eval or args.do_predict):
+        raise InputError("nothing to do: give --do_train, --do_eval or --do_predict")
+    if args.do_train and not args.model_name_or_path:
+        raise InputError("--do_train needs --model_name_or_path")
+    if args.evaluate_during_training and not args.do_train:
+        raise InputError("--evaluate_during_training needs --do_train")
+    if args.eval_all_checkpoints and not args.do_eval:
+        raise InputError("--eval_all_checkpoints needs --do_eval")
+    if args.overwrite_output_dir and not args.do_train:
+        raise InputError("--overwrite_output_dir needs --do_train: without training there is nothing to replace it with")
+    return args
+
+
+def parse_distillation(parser, gamma_g=None):
+    """Parse and check one of the three distillation scripts' command lines.
+
+    ``gamma_g`` is the global structure's weight where the script has no flag for it.
+    """
+    args = parse_training(parser)
+    if args.model_name_or_path_for_copy and not args.copy_teacher:
+        raise InputError("--model_name_or_path_for_copy needs --copy_teacher")
+    gamma_g = getattr(args, "gamma_g", 0.0) if gamma_g is None else gamma_g
+    if args.do_train and args.beta * gamma_g != 0 and not args.teacher_memory_path:
+        raise InputError("the global structure needs --teacher_memory_path; build it with train_memory.py")
+    if getattr(args, "teacher_memory_path", None) and not Path(args.teacher_memory_path).exists():
+        raise InputError(f"--teacher_memory_path {args.teacher_memory_path}: no such file or folder; build it with train_memory.py")
+    return args

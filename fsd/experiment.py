@@ -1,0 +1,233 @@
+"""One experiment from its arguments to its results; what the scripts share around the training loop."""
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from fsd import checkpoints, models, tracking
+from fsd.encoding import encode_split, tokenizer_hash, train_subset
+from fsd.evaluation import evaluate, is_at_chance, predict_test_sets
+from fsd.files import InputError, write_json, write_text
+from fsd.glue import find_task, find_task_folder, has_split
+from fsd.hardware import describe_device, pick_device
+from fsd.losses import memory_products
+from fsd.memory import StudentMemory, TeacherMemory
+from fsd.objective import Objective, layer_pairs
+from fsd.tracking import logger
+from fsd.training import Run, format_values, train
+
+
+def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_memory_path=None):
+    """Run one distillation script: train, evaluate and predict as the arguments say."""
+    with tracking.start_logging():
+        task, device = find_task(args.task_name), pick_device(args.no_cuda)
+        if not args.do_train:
+            student_path = args.student_model_name_or_path or args.output_dir
+            report_saved(args, task, device, student_path, "--student_model_name_or_path")
+            return
+        check_before_training(args, task)
+        tokenizer = models.load_tokenizer(args)
+        teacher = models.load_teacher(args, task, tokenizer)
+        student, copied = models.build_student(args, teacher, task, tokenizer)
+        depths = teacher.config.num_hidden_layers, student.config.num_hidden_layers
+        objective = Objective(
+            args.alpha, args.temperature, args.beta, gamma_i, gamma_l, gamma_g, gamma_m,
+            tuple(layer_pairs(*depths, args.do_layerwise)), layer_pairs(*depths)[0],
+        )  # fmt: skip
+        memory = load_memory(args, task, teacher, tokenizer, objective, teacher_memory_path)
+        train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
+        teacher.to(device)
+        run = Run(args, task, objective, device, tokenizer, student.to(device), train_set, dev_sets, teacher)
+        if memory is not None:
+            centroids = memory.centroids.flatten(1)
+            width = args.max_seq_length * student.config.hidden_size
+            run.student_memory = StudentMemory(len(centroids), width, args.seed).to(device)
+            run.teacher_memory = memory_products(centroids.to(device))
+        score_teacher(run)
+        train_and_report(run, test_sets, copied)
+
+
+def finetune(args):
+    """Fine-tune, evaluate and predict with a single model, as the arguments say: the objective is the task loss."""
+    with tracking.start_logging():
+        task, device = find_task(args.task_name), pick_device(args.no_cuda)
+        if not args.do_train:
+            report_saved(args, task, device, args.model_name_or_path or args.output_dir, "--model_name_or_path")
+            return
+        check_before_training(args, task)
+        tokenizer = models.load_tokenizer(args)
+        model, copied = models.build_for_finetuning(args, task, tokenizer)
+        train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
+        run = Run(args, task, Objective(alpha=1.0), device, tokenizer, model.to(device), train_set, dev_sets)
+        train_and_report(run, test_sets, copied)
+
+
+def check_before_training(args, task):
+    """Everything that can be told wrong before a model is loaded; changes nothing on disk."""
+    find_task_folder(task, args.data_dir)
+    tracking.check_results_file(args.results_file)
+    inputs = {f"--{name}": getattr(args, name, None) for name in (
+        "model_name_or_path", "model_name_or_path_for_copy", "student_config_name", "tokenizer_name", "config_name",
+    )}  # fmt: skip
+    checkpoints.check_output_dir(args, inputs)
+
+
+def load_memory(args, task, teacher, tokenizer, objective, path):
+    """The teacher memory if the objective needs one, checked against everything that it was built from."""
+    if not objective.needs_memory:
+        return None
+    if not path:
+        raise InputError("the global structure needs --teacher_memory_path; build it with train_memory.py")
+    memory = TeacherMemory.load(path)
+    memory.check(
+        task=task.name, tokenizer_hash=tokenizer_hash(tokenizer), teacher_hash=models.model_hash(teacher),
+        layer=objective.global_pair[0], max_seq_length=args.max_seq_length, hidden_size=teacher.config.hidden_size,
+        mask_padding=args.mask_padding,
+    )  # fmt: skip
+    return memory
+
+
+def load_data(args, task, tokenizer, device):
+    """(train set or None, dev sets, test sets) that the arguments ask for, encoded and on the device."""
+
+    def load(split):
+        return encode_split(task, args.data_dir, split, tokenizer, args.max_seq_length, args.overwrite_cache)
+
+    train_set = None
+    if args.do_train:
+        train_set = load("train")
+        if args.max_train_samples > 0:
+            train_set = train_subset(train_set, args.max_train_samples, args.seed)
+        train_set = train_set.to(device)
+    wants_dev = args.do_eval or args.do_train
+    dev_sets = [load(split).to(device) for split in task.dev_splits] if wants_dev else []
+    test_sets = []
+    for split in task.test_splits if args.do_predict else ():
+        if split == "ax" and not has_split(task, args.data_dir, split):
+            logger.warning("no AX diagnostic set beside MNLI: AX.tsv is not written; scripts/download_glue.py fetches it")
+            continue
+        test_sets.append(load(split).to(device))
+    return train_set, dev_sets, test_sets
+
+
+def score_teacher(run):
+    """Print the teacher's dev score, and say so if it is no better than chance."""
+    if run.args.skip_teacher_eval or not run.objective.needs_teacher:
+        return
+    metrics = evaluate(run.teacher, run.task, run.dev_sets, run.args.per_gpu_eval_batch_size, "scoring the teacher")
+    logger.info("teacher on dev: %s", format_values(metrics))
+    if is_at_chance(run.task, metrics, run.dev_sets[0]):
+        logger.warning(
+            "the teacher scores at chance on dev: %s; was it fine-tuned on %s, with labels in this order?",
+            format_values(metrics), run.task.name,
+        )  # fmt: skip
+
+
+def train_and_report(run, test_sets, copied):
+    """Train, save, evaluate, predict, and add the row to the results file."""
+    args = run.args
+    output_dir = Path(args.output_dir)
+    if args.overwrite_output_dir:
+        checkpoints.remove_previous_run(output_dir)
+    write_json(output_dir / "training_args.json", settings(run))
+    tracker = tracking.Tracker(args.run_file, f"{run.task.name}-{run.objective.method}-{args.seed}")
+    describe(run, tracker, copied)
+    seconds = train(run, tracker)
+    checkpoints.save_model(output_dir, run.student, run.tokenizer, run.student_memory)
+    metrics = {}
+    if args.do_eval or args.evaluate_during_training:
+        metrics = evaluate(run.student, run.task, run.dev_sets, args.per_gpu_eval_batch_size)
+        tracker.scalars("dev", metrics, run.steps)
+        write_eval_results(output_dir, metrics)
+        evaluate_checkpoints(args, run.task, run.dev_sets, run.device)
+    for path in predict_test_sets(run.student, run.task, test_sets, args.per_gpu_eval_batch_size, output_dir / "predictions"):
+        logger.info("wrote %s", path)
+    tracker.finish({"method": run.objective.method, **vars(args)}, metrics)
+    tracking.append_result(args.results_file, result_row(run, copied, metrics, seconds))
+    logger.info("%s on %s, %d steps in %.1f s: %s", run.objective.method, run.task.name, run.steps, seconds,
+                format_values(metrics) or "not evaluated (no --do_eval)")  # fmt: skip
+
+
+def report_saved(args, task, device, path, flag):
+    """Without training: evaluate and predict with a saved model."""
+    if not Path(path).exists() and path == args.output_dir:
+        raise InputError(f"--output_dir {path}: nothing there to evaluate; give --do_train, or the model with {flag}")
+    tokenizer = models.load_tokenizer(args, path)
+    model, missing = models.load_pretrained(path, flag, cache_dir=args.cache_dir)
+    if missing or model.config.num_labels != task.num_logits:
+        raise InputError(f"{flag} {path}: no model of {task.name}: another number of labels, or weights are missing")
+    models.put_labels_in_order(model, task, f"{flag} {path}")
+    models.check_fits(model.config, tokenizer, args.max_seq_length, f"{flag} {path}")
+    _, dev_sets, test_sets = load_data(args, task, tokenizer, device)
+    model.to(device).eval()
+    output_dir = Path(args.output_dir)
+    if args.do_eval:
+        metrics = evaluate(model, task, dev_sets, args.per_gpu_eval_batch_size)
+        write_eval_results(output_dir, metrics)
+        evaluate_checkpoints(args, task, dev_sets, device)
+        logger.info("%s on %s: %s", path, task.name, format_values(metrics))
+    for written in predict_test_sets(model, task, test_sets, args.per_gpu_eval_batch_size, output_dir / "predictions"):
+        logger.info("wrote %s", written)
+
+
+def write_eval_results(output_dir, metrics, name="eval_results.txt"):
+    """``key = value`` lines, sorted."""
+    write_text(Path(output_dir) / name, "".join(f"{key} = {value}\n" for key, value in sorted(metrics.items())))
+
+
+def evaluate_checkpoints(args, task, dev_sets, device):
+    """With ``--eval_all_checkpoints``, evaluate every checkpoint-N of the output folder."""
+    for _, path in checkpoints.checkpoints(args.output_dir) if args.eval_all_checkpoints else ():
+        model, _ = models.load_pretrained(str(path), "--output_dir")
+        metrics = evaluate(model.to(device).eval(), task, dev_sets, args.per_gpu_eval_batch_size)
+        write_eval_results(path, metrics)
+        logger.info("%s: %s", path.name, format_values(metrics))
+
+
+def settings(run):
+    """What ``training_args.json`` keeps: the flags, the objective, the versions."""
+    return {
+        "command": sys.argv, "arguments": vars(run.args), "method": run.objective.method,
+        "objective": asdict(run.objective), "weights": run.objective.weights, "steps": run.steps,
+        "train_examples": len(run.train_set), "versions": tracking.versions(),
+    }  # fmt: skip
+
+
+def describe(run, tracker, copied):
+    """The log's opening: all that decides what this run computes."""
+    args, objective = run.args, run.objective
+    versions = ", ".join(f"{name} {value}" for name, value in tracking.versions().items())
+    subset = f" (a subset, --max_train_samples {args.max_train_samples})" if args.max_train_samples > 0 else ""
+    logger.info("%s on %s; %s", objective.method, describe_device(run.device), versions)
+    logger.info(
+        "%s: %d training examples%s, %d steps of %d × %d, length %d, seed %d%s%s", run.task.name, len(run.train_set), subset,
+        run.steps, args.gradient_accumulation_steps, args.per_gpu_train_batch_size, args.max_seq_length, args.seed,
+        ", padding masked" if args.mask_padding else "", ", bf16" if args.bf16 else "",
+    )  # fmt: skip
+    for role, model in (("teacher", run.teacher), ("student", run.student)):
+        if model is not None:
+            shape = f"{model.config.num_hidden_layers} layers of width {model.config.hidden_size}"
+            logger.info("%s: %s, %s parameters", role, shape, f"{models.parameter_count(model):,}")
+    logger.info("student's start: %s", copied.describe(run.student))
+    logger.info("objective: %s", objective.formula())
+    if objective.compared_pairs:
+        pairs = ", ".join(f"({teacher}, {student})" for teacher, student in objective.compared_pairs)
+        logger.info("hidden states compared (teacher, student): %s", pairs)
+    logger.info("TensorBoard: %s", tracker.folder)
+
+
+def result_row(run, copied, metrics, seconds):
+    """The results file's row for a finished run."""
+    args, objective = run.args, run.objective
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S"), "task": run.task.name, "method": objective.method,
+        "teacher": args.model_name_or_path if objective.needs_teacher else "", "output_dir": args.output_dir,
+        "seed": args.seed, "alpha": objective.alpha, "beta": objective.beta, "temperature": objective.temperature,
+        "gamma_i": objective.gamma_i, "gamma_l": objective.gamma_l, "gamma_g": objective.gamma_g,
+        "gamma_m": objective.gamma_m, "do_layerwise": getattr(args, "do_layerwise", ""), "mask_padding": args.mask_padding,
+        "copied_from": copied.source, "train_samples": len(run.train_set), "max_seq_length": args.max_seq_length,
+        "batch_size": args.per_gpu_train_batch_size, "accumulation": args.gradient_accumulation_steps,
+        "epochs": args.num_train_epochs, "steps": run.steps, "learning_rate": args.learning_rate, "bf16": args.bf16,
+        **metrics, "seconds": round(seconds, 1), "commit": tracking.commit(),
+    }  # fmt: skip

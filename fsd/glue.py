@@ -1,0 +1,295 @@
+"""The nine GLUE tasks: their labels, their files as officially distributed, and the leaderboard's prediction files.
+
+Imports nothing heavy: argument parsing asks here for the names of the tasks.
+"""
+
+import logging
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fsd.files import InputError, write_text
+
+logger = logging.getLogger(__name__)
+
+COLA_COLUMNS = ("source", "label", "author_mark", "sentence")  # CoLA's train and dev files have no header
+SHORT_ROW_TASK = "QQP"  # its official train and dev files hold rows that a line break inside a question tore apart
+# Where people keep the diagnostic set, seen from MNLI's folder.
+AX_PLACES = ("../AX/AX.tsv", "../diagnostic/diagnostic.tsv", "../AX.tsv", "AX.tsv", "diagnostic.tsv")
+WORD_LABELS = ("entailment", "not_entailment")
+NUMBER_LABELS = ("0", "1")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One GLUE task. A class id is a position in ``labels``; the files write it as ``file_labels`` at that position.
+
+    ``files`` maps split → file name, ``rows`` split → rows of the official file (QQP: without its short rows),
+    ``leaderboard_files`` test split → name of the prediction file that the GLUE site takes.
+    """
+
+    name: str
+    labels: tuple
+    file_labels: tuple
+    text_columns: tuple
+    label_column: str
+    main_metric: str
+    rows: dict = field(compare=False)
+    index_column: str = "index"
+    files: dict = field(compare=False, default_factory=lambda: {s: f"{s}.tsv" for s in ("train", "dev", "test")})
+
+    @property
+    def pair(self):
+        """Whether an example is a pair of texts."""
+        return len(self.text_columns) == 2
+
+    @property
+    def regression(self):
+        """Whether the label is a score (STS-B, 0 to 5) instead of a class."""
+        return not self.labels
+
+    @property
+    def num_logits(self):
+        """Outputs of a model for this task: one a class, or one score."""
+        return len(self.labels) or 1
+
+    @property
+    def dev_splits(self):
+        """Labelled splits to evaluate on: dev, and MNLI's mismatched one."""
+        return tuple(split for split in self.files if split.startswith("dev"))
+
+    @property
+    def test_splits(self):
+        """Unlabelled splits that the leaderboard scores: test, and for MNLI the mismatched one and AX."""
+        return tuple(split for split in self.files if split.startswith(("test", "ax")))
+
+    @property
+    def leaderboard_files(self):
+        """Test split → name of its prediction file."""
+        if self.name == "MNLI":
+            return {"test": "MNLI-m.tsv", "test-mm": "MNLI-mm.tsv", "ax": "AX.tsv"}
+        return {"test": f"{self.name}.tsv"}
+
+
+def _rows(train, dev, test):
+    return {"train": train, "dev": dev, "test": test}
+
+
+TASKS = (
+    Task("CoLA", ("unacceptable", "acceptable"), NUMBER_LABELS, ("sentence",), "label", "mcc", _rows(8551, 1043, 1063)),
+    Task("SST-2", ("negative", "positive"), NUMBER_LABELS, ("sentence",), "label", "acc", _rows(67349, 872, 1821)),
+    Task("MRPC", ("not_equivalent", "equivalent"), NUMBER_LABELS, ("#1 String", "#2 String"), "Quality", "acc_and_f1",
+         _rows(3668, 408, 1725)),
+    Task("STS-B", (), (), ("sentence1", "sentence2"), "score", "corr", _rows(5749, 1500, 1379)),
+    Task("QQP", ("not_duplicate", "duplicate"), NUMBER_LABELS, ("question1", "question2"), "is_duplicate",
+         "acc_and_f1", _rows(363846, 40430, 390965), index_column="id"),
+    Task("MNLI", ("contradiction", "entailment", "neutral"), ("contradiction", "entailment", "neutral"),
+         ("sentence1", "sentence2"), "gold_label", "mnli/acc",
+         {"train": 392702, "dev": 9815, "dev-mm": 9832, "test": 9796, "test-mm": 9847, "ax": 1104},
+         files={"train": "train.tsv", "dev": "dev_matched.tsv", "dev-mm": "dev_mismatched.tsv",
+                "test": "test_matched.tsv", "test-mm": "test_mismatched.tsv", "ax": "AX.tsv"}),
+    Task("QNLI", WORD_LABELS, WORD_LABELS, ("question", "sentence"), "label", "acc", _rows(104743, 5463, 5463)),
+    Task("RTE", WORD_LABELS, WORD_LABELS, ("sentence1", "sentence2"), "label", "acc", _rows(2490, 277, 3000)),
+    Task("WNLI", ("not_entailment", "entailment"), NUMBER_LABELS, ("sentence1", "sentence2"), "label", "acc",
+         _rows(635, 71, 146)),
+)
+
+
+@dataclass
+class Split:
+    """One file, read. All lists have one entry an example; ``labels`` are class ids or STS-B scores.
+
+    ``labels`` is None for test splits, ``index`` (the file's own numbering, as text) for all others, ``texts_b``
+    for tasks on single sentences.
+    """
+
+    task: Task
+    name: str
+    path: Path
+    texts_a: list
+    texts_b: list | None
+    labels: list | None
+    index: list | None
+
+
+def _key(name):
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def find_task(name):
+    """The :class:`Task` called ``name``, in any case, with or without its hyphen. InputError for any other name."""
+    for task in TASKS:
+        if _key(task.name) == _key(name):
+            return task
+    names = ", ".join(task.name for task in TASKS)
+    raise InputError(f"--task_name {name!r} is no GLUE task; choose one of {names}")
+
+
+def find_task_folder(task, data_dir):
+    """The folder of ``task``'s files: ``data_dir`` itself, or the task's folder in it. InputError where neither is."""
+    data_dir = Path(data_dir)
+    if not data_dir.is_dir():
+        raise InputError(f"--data_dir {data_dir} is not a folder; give {task.name}'s folder or the GLUE root above it")
+    if (data_dir / task.name).is_dir():
+        return data_dir / task.name
+    for child in sorted(data_dir.iterdir()):
+        if child.is_dir() and _key(child.name) == _key(task.name):
+            return child
+    if any((data_dir / name).is_file() for name in task.files.values()):
+        return data_dir
+    raise InputError(f"--data_dir {data_dir} holds neither a folder {task.name} nor {task.files['train']}; "
+                     f"give {task.name}'s folder or the GLUE root above it")
+
+
+def split_path(task, data_dir, split):
+    """Where the file of ``split`` lies, or would lie. InputError for a split that the task does not have."""
+    if split not in task.files:
+        raise InputError(f"{task.name} has no split {split!r}; it has {', '.join(task.files)}")
+    folder = find_task_folder(task, data_dir)
+    if split != "ax":
+        return folder / task.files[split]
+    places = [Path(os.path.abspath(folder / place)) for place in AX_PLACES]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def has_split(task, data_dir, split):
+    """Whether the file of ``split`` is there (AX and test files may be missing where nobody predicts on them)."""
+    return split_path(task, data_dir, split).is_file()
+
+
+def read_split(task, data_dir, split):
+    """Find and read one official file: :func:`read_file` of :func:`split_path`."""
+    return read_file(task, split, split_path(task, data_dir, split))
+
+
+def read_file(task, split, path):
+    """Read the official file ``path`` of ``split`` into a :class:`Split`.
+
+    Quote characters are text, a byte-order mark and CRLF line ends are tolerated, columns are found by their header
+    names (CoLA's train and dev have none). A missing or empty file, a missing column, a row with another number of
+    fields than the header, an unknown label or a score outside [0, 5] is an InputError with file and line. QQP's
+    short rows in train and dev are skipped with one warning that counts them.
+    """
+    lines = _read_lines(path)
+    labelled = split not in task.test_splits
+    if task.name == "CoLA" and labelled:
+        columns, first_line = COLA_COLUMNS, 1
+    else:
+        columns, first_line = tuple(lines.pop(0).split("\t")), 2
+    text_at = [_column(path, columns, name) for name in task.text_columns]
+    extra_at = _column(path, columns, _extra_column(task, split))
+    texts, extra, short = [[] for _ in text_at], [], 0
+    for number, line in enumerate(lines, first_line):
+        fields = line.split("\t")
+        if len(fields) != len(columns):
+            if task.name == SHORT_ROW_TASK and labelled and len(fields) < len(columns):
+                short += 1
+                continue
+            raise InputError(f"{path}:{number}: {len(fields)} tab-separated fields instead of {len(columns)}; "
+                             "restore the official file")
+        for column, at in zip(texts, text_at, strict=True):
+            column.append(fields[at])
+        value = fields[extra_at]
+        extra.append(_parse_label(task, value, path, number) if labelled else value)
+    if short:
+        logger.warning("%s: skipped %d short rows, of which the official file has a few", path, short)
+    if not extra:
+        raise InputError(f"{path}:{first_line}: no examples; restore the official file")
+    texts_b = texts[1] if task.pair else None
+    return Split(task, split, path, texts[0], texts_b, extra if labelled else None, None if labelled else extra)
+
+
+def _extra_column(task, split):
+    """The column needed beside the texts: the label, or the index that predictions are written under."""
+    if split == "ax":
+        return "index"
+    return task.index_column if split in task.test_splits else task.label_column
+
+
+def _read_lines(path):
+    """The lines of a UTF-8 file without their ends. Lines end as in ASCII: Unicode's other breaks are text."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = f"cannot read it ({error.strerror}); is --data_dir in the official GLUE layout?"
+        raise InputError(f"{path}: {reason}") from error
+    if not content.strip():
+        raise InputError(f"{path}:1: the file is empty; restore the official file")
+    if (at := content.find(b"\0")) >= 0:
+        number = content.count(b"\n", 0, at) + 1
+        raise InputError(f"{path}:{number}: a NUL byte; save the file as plain UTF-8 text")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{number}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
+    # A lone carriage return tears a row too, as in the readers that the official row counts come from.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _column(path, columns, name):
+    if name not in columns:
+        raise InputError(f"{path}:1: no column {name!r} among {', '.join(columns)[:200]}; is it the file of this task?")
+    return columns.index(name)
+
+
+def _parse_label(task, value, path, number):
+    """Class id or STS-B score of the label field ``value``."""
+    if not task.regression:
+        if value in task.file_labels:
+            return task.file_labels.index(value)
+        raise InputError(f"{path}:{number}: unknown label {value[:80]!r}; "
+                         f"{task.name} has {', '.join(task.file_labels)}")
+    try:
+        score = float(value)
+    except ValueError:
+        score = math.nan
+    if 0 <= score <= 5:
+        return score
+    raise InputError(f"{path}:{number}: score {value[:80]!r} is not a number from 0 to 5")
+
+
+def write_predictions(task, split, index, predictions, folder):
+    """Write the leaderboard's file for a test split into ``folder``, whole or not at all, and return its path.
+
+    ``index`` as read from the test file; ``predictions`` are class ids, written as the task's files write them, or
+    STS-B scores, clipped to [0, 5] and written with three decimals. InputError for a score that is not a number.
+    """
+    lines = ["index\tprediction"]
+    for at, prediction in zip(index, predictions, strict=True):
+        lines.append(f"{at}\t{_prediction_text(task, prediction)}")
+    path = Path(folder) / task.leaderboard_files[split]
+    write_text(path, "\n".join(lines) + "\n")
+    return path
+
+
+def _prediction_text(task, prediction):
+    if not task.regression:
+        return task.file_labels[int(prediction)]
+    if math.isnan(prediction):
+        raise InputError(f"a prediction for {task.name} is NaN; the model has diverged, train it anew")
+    return f"{min(max(float(prediction), 0.0), 5.0):.3f}"
+
+
+def label_order(task, id2label):
+    """The permutation p by which ``model_logits[:, p]`` is in the task's class order, from a model's label names.
+
+    ``id2label`` maps the model's class id (int or str) to its name; the task's names and the strings in its files
+    are known, in any case, with "-" or " " for "_". None where the model has no names (LABEL_0 or 0, ...) or the task
+    no classes; InputError where the names are those of another task.
+    """
+    names = {int(at): str(name).lower().replace("-", "_").replace(" ", "_") for at, name in id2label.items()}
+    if task.regression:
+        return None
+    for known in (task.labels, task.file_labels):
+        if sorted(names.values()) == sorted(known) and sorted(names) == list(range(len(known))):
+            at_name = {name: at for at, name in names.items()}
+            return [at_name[name] for name in known]
+    if all(name in (f"label_{at}", str(at)) for at, name in names.items()):
+        return None
+    raise InputError(f"the model's labels are {', '.join(map(str, id2label.values()))}, {task.name}'s are "
+                     f"{', '.join(task.labels)}; give a model of this task")

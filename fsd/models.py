@@ -1,0 +1,342 @@
+"""Teacher and student: loading, building, copying."""
+
+import copy
+import hashlib
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification
+from transformers.utils import logging as transformers_logging
+
+from fsd.files import InputError
+from fsd.glue import label_order
+from fsd.seeds import stream_seed
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Which of a student's parameters were copied, and which are drawn afresh."""
+
+    source: str
+    copied: tuple
+    fresh: tuple
+
+    def describe(self, student):
+        """One line: what was copied, what drawn afresh, and how many values each is."""
+        sizes = {name: parameter.numel() for name, parameter in student.named_parameters()}
+        copied, fresh = (
+            f"{_grouped(names) or 'nothing'} ({sum(sizes[name] for name in names):,} values)"
+            for names in (self.copied, self.fresh)
+        )
+        return f"copied from {self.source}: {copied}; drawn afresh: {fresh}" if self.copied else f"drawn afresh: {fresh}"
+
+
+@contextmanager
+def quiet_loading():
+    """Silence the model loader's own reports and bars; ours are printed instead."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def load_pretrained(name_or_path, flag, config=None, cache_dir=None):
+    """A ``BertForSequenceClassification`` from a folder or the hub, and the names of parameters it did not hold.
+
+    Raises:
+        InputError: it cannot be loaded, is no BERT, or holds weights that are not finite; names ``flag``.
+    """
+    config = config or load_config(name_or_path, flag, cache_dir)
+    try:
+        with quiet_loading():
+            model, info = BertForSequenceClassification.from_pretrained(
+                name_or_path, config=config, cache_dir=cache_dir, output_loading_info=True, dtype=torch.float32,
+                attn_implementation="sdpa",
+            )  # fmt: skip
+    except Exception as error:  # the loader raises anything from OSError to a tokenizer's or safetensors' own errors
+        raise InputError(f"{flag} {name_or_path}: cannot load the model: {_first_line(error)}") from error
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise InputError(f"{flag} {name_or_path}: {name} holds NaN or infinity; the model is damaged")
+    missing = {str(name) for name in info["missing_keys"]}
+    if any(name.startswith("bert.encoder") for name in missing):
+        raise InputError(f"{flag} {name_or_path}: its weights lack encoder layers that its config names")
+    return model, missing
+
+
+def load_config(name_or_path, flag, cache_dir=None):
+    """The BERT config in a folder, at a hub name, or in a config.json.
+
+    Raises:
+        InputError: it cannot be read, or is not a BERT's; names ``flag``.
+    """
+    try:
+        with quiet_loading():
+            config = AutoConfig.from_pretrained(name_or_path, cache_dir=cache_dir)
+    except Exception as error:
+        raise InputError(f"{flag} {name_or_path}: cannot load a config: {_explain(name_or_path, error)}") from error
+    if config.model_type != "bert":
+        raise InputError(f"{flag} {name_or_path}: a {config.model_type} model; this works on BERTs only")
+    return config
+
+
+def load_tokenizer(args, name_or_path=None):
+    """The tokenizer of the model named by the arguments, lower-casing if ``--do_lower_case`` is given.
+
+    Raises:
+        InputError: it cannot be loaded, or is not a fast one.
+    """
+    name_or_path = args.tokenizer_name or name_or_path or args.model_name_or_path
+    flag = "--tokenizer_name" if args.tokenizer_name else "--model_name_or_path"
+    try:
+        with quiet_loading():
+            tokenizer = AutoTokenizer.from_pretrained(name_or_path, cache_dir=args.cache_dir, use_fast=True)
+            if args.do_lower_case and not getattr(tokenizer, "do_lower_case", True):
+                logger.warning("--do_lower_case: the tokenizer at %s was saved as cased; lower-casing all the same", name_or_path)
+                tokenizer = AutoTokenizer.from_pretrained(name_or_path, cache_dir=args.cache_dir, use_fast=True, do_lower_case=True)
+    except Exception as error:
+        raise InputError(f"{flag} {name_or_path}: cannot load a tokenizer: {_explain(name_or_path, error)}") from error
+    if not tokenizer.is_fast:
+        raise InputError(f"{flag} {name_or_path}: it has no fast tokenizer")
+    if tokenizer.pad_token_id is None or tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
+        raise InputError(f"{flag} {name_or_path}: the tokenizer lacks [PAD], [CLS] or [SEP]")
+    return tokenizer
+
+
+def load_teacher(args, task, tokenizer):
+    """The frozen teacher in eval mode, its classifier in the task's order of labels.
+
+    Raises:
+        InputError: it cannot be loaded, its classifier is missing or does not fit the task, or its sizes do not fit
+            the tokenizer or ``--max_seq_length``.
+    """
+    flag, path = "--model_name_or_path", args.model_name_or_path
+    config = load_config(args.config_name or path, "--config_name" if args.config_name else flag, args.cache_dir)
+    if config.num_labels != task.num_logits:
+        raise InputError(
+            f"{flag} {path}: a teacher with {config.num_labels} label(s), {task.name} has {task.num_logits}; "
+            "fine-tune one on this task with scripts/finetune_teacher.py"
+        )
+    check_fits(config, tokenizer, args.max_seq_length, f"{flag} {path}")
+    model, missing = load_pretrained(path, flag, config, args.cache_dir)
+    if missing:
+        raise InputError(
+            f"{flag} {path}: no fine-tuned teacher, it lacks {_grouped(sorted(missing))}; "
+            "fine-tune it on this task with scripts/finetune_teacher.py"
+        )
+    put_labels_in_order(model, task, f"{flag} {path}")
+    return freeze(model)
+
+
+def freeze(model):
+    """The model in eval mode, none of its parameters taking gradients."""
+    return model.eval().requires_grad_(False)
+
+
+def put_labels_in_order(model, task, what):
+    """Permute the classifier to the task's order of labels, where the model's config has names in another one."""
+    if task.regression:
+        return
+    try:
+        order = label_order(task, model.config.id2label)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
+    if order is not None and order != list(range(len(order))):
+        logger.info("%s has its labels in another order than %s: its classifier is put in the task's", what, task.name)
+        with torch.no_grad():
+            model.classifier.weight.copy_(model.classifier.weight[order].clone())
+            model.classifier.bias.copy_(model.classifier.bias[order].clone())
+    name_labels(model.config, task)
+
+
+def name_labels(config, task):
+    """Write the task's label names into a model's config."""
+    if not task.regression:
+        config.id2label = dict(enumerate(task.labels))
+        config.label2id = {label: index for index, label in enumerate(task.labels)}
+
+
+def check_fits(config, tokenizer, max_seq_length, what):
+    """Refuse a config whose embeddings are too few for the tokenizer or for ``--max_seq_length``."""
+    if max_seq_length > config.max_position_embeddings:
+        raise InputError(f"--max_seq_length {max_seq_length}: {what} has {config.max_position_embeddings} positions; lower it")
+    if len(tokenizer) > config.vocab_size:
+        raise InputError(f"{what}: its {config.vocab_size} embeddings are fewer than the tokenizer's {len(tokenizer)} entries")
+
+
+def student_config(args, teacher_config, task):
+    """The student's config: the teacher's with half its layers, or ``--student_config_name``'s, for this task."""
+    if args.student_config_name:
+        config = load_config(args.student_config_name, "--student_config_name", args.cache_dir)
+    else:
+        config = copy.deepcopy(teacher_config)
+        config.num_hidden_layers = teacher_config.num_hidden_layers // 2
+    if config.num_hidden_layers < 1:
+        raise InputError("the student has no layers: give its shape with --student_config_name")
+    config.num_labels = task.num_logits
+    name_labels(config, task)
+    return config
+
+
+def new_bert(config, seed):
+    """A ``BertForSequenceClassification`` with BERT's random initialisation, from the seed's own stream "student"."""
+    with torch.random.fork_rng(devices=[]), quiet_loading():
+        torch.manual_seed(stream_seed(seed, "student"))
+        try:
+            return BertForSequenceClassification._from_config(config, attn_implementation="sdpa")
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"--student_config_name: these sizes make no BERT: {_first_line(error)}") from error
+
+
+def build_for_finetuning(args, task, tokenizer):
+    """The pretrained model of the arguments under a freshly drawn classifier for the task: (model, :class:`Copied`)."""
+    flag, path = "--model_name_or_path", args.model_name_or_path
+    config = load_config(args.config_name, "--config_name", args.cache_dir) if args.config_name else None
+    pretrained, missing = load_pretrained(path, flag, config, args.cache_dir)
+    check_fits(pretrained.config, tokenizer, args.max_seq_length, f"{flag} {path}")
+    model, fresh = with_fresh_parts(pretrained, task, args.seed, missing)
+    names = [name for name, _ in model.named_parameters()]
+    return model, Copied(path, tuple(n for n in names if n not in fresh), tuple(n for n in names if n in fresh))
+
+
+def build_student(args, teacher, task, tokenizer):
+    """A student at its start: fresh, copied, or loaded, as the arguments say.
+
+    Returns:
+        (student, :class:`Copied`)
+    """
+    start = starting_student(args)
+    if start:
+        if args.copy_teacher:
+            raise InputError(f"--copy_teacher and the starting student {start} exclude each other: leave one of them out")
+        student, missing = load_pretrained(start, "--student_model_name_or_path", cache_dir=args.cache_dir)
+        if missing or student.config.num_labels != task.num_logits:
+            student, missing = with_fresh_parts(student, task, args.seed, missing)
+        put_labels_in_order(student, task, f"--student_model_name_or_path {start}")
+        check_fits(student.config, tokenizer, args.max_seq_length, f"--student_model_name_or_path {start}")
+        names = [name for name, _ in student.named_parameters()]
+        return student, Copied(start, tuple(n for n in names if n not in missing), tuple(n for n in names if n in missing))
+    config = student_config(args, teacher.config, task)
+    check_fits(config, tokenizer, args.max_seq_length, "--student_config_name" if args.student_config_name else "the student")
+    student = new_bert(config, args.seed)
+    if not args.copy_teacher:
+        return student, Copied("", (), tuple(name for name, _ in student.named_parameters()))
+    source_name, source, missing = args.model_name_or_path_for_copy, teacher, set()
+    if source_name:
+        source, missing = load_pretrained(source_name, "--model_name_or_path_for_copy", cache_dir=args.cache_dir)
+        if source.config.num_labels == task.num_logits and "classifier.weight" not in missing:
+            put_labels_in_order(source, task, f"--model_name_or_path_for_copy {source_name}")
+    copied = copy_matching(student, source, missing)
+    if not copied:
+        raise InputError(f"--copy_teacher: no parameter of {source_name or 'the teacher'} matches the student's in name and shape")
+    fresh = tuple(name for name, _ in student.named_parameters() if name not in copied)
+    return student, Copied(source_name or args.model_name_or_path, copied, fresh)
+
+
+def starting_student(args):
+    """The model that ``--student_model_name_or_path`` names as the student's start, or None for a fresh student."""
+    name = args.student_model_name_or_path
+    if not name or Path(name).resolve() == Path(args.output_dir).resolve():
+        return None
+    if Path(name).exists():
+        return name
+    try:
+        load_config(name, "--student_model_name_or_path", args.cache_dir)
+    except InputError:
+        logger.info("--student_model_name_or_path %s: no folder and no model on the hub, so the student starts afresh", name)
+        return None
+    return name
+
+
+def with_fresh_parts(model, task, seed, missing=frozenset()):
+    """The model with its ``missing`` parameters and its classifier drawn afresh for the task, from the seed's stream.
+
+    Returns:
+        (model, names of the fresh parameters)
+    """
+    config = copy.deepcopy(model.config)
+    config.num_labels = task.num_logits
+    name_labels(config, task)
+    fresh = new_bert(config, seed)
+    copied = copy_matching(fresh, model, {"classifier.weight", "classifier.bias", *missing})
+    return fresh, {name for name, _ in fresh.named_parameters() if name not in copied}
+
+
+def copy_matching(target, source, left_out=()):
+    """Copy every parameter of ``source`` whose name and shape ``target`` has, but ``left_out``; returns their names."""
+    values = dict(source.named_parameters())
+    copied = []
+    with torch.no_grad():
+        for name, parameter in target.named_parameters():
+            if name in values and name not in left_out and values[name].shape == parameter.shape:
+                parameter.copy_(values[name])
+                copied.append(name)
+    return tuple(copied)
+
+
+def attention_bias(attention_mask):
+    """The mask [B, S] as the boolean [B, 1, 1, S] that attention broadcasts.
+
+    Given [B, S], the model would ask the device whether any position is padding at all, and so wait for it each step.
+    """
+    return attention_mask[:, None, None, :].bool()
+
+
+def forward(model, batch, layers=()):
+    """Logits [B, C] and, for ``layers``, {index: hidden states [B, S, d]} of an encoded batch."""
+    outputs = model(
+        input_ids=batch["input_ids"],
+        attention_mask=attention_bias(batch["attention_mask"]),
+        token_type_ids=batch["token_type_ids"],
+        output_hidden_states=bool(layers),
+    )
+    return outputs.logits, {layer: outputs.hidden_states[layer] for layer in layers}
+
+
+def model_hash(model):
+    """SHA-256 (hex) over a model's parameters, names and values: the same wherever it was loaded from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def parameter_count(model):
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _grouped(names):
+    """Parameter names by part of the model: "embeddings, layers 0–2, pooler, classifier"."""
+    parts, layers = [], set()
+    for name in names:
+        pieces = name.removeprefix("bert.").split(".")
+        if pieces[:2] == ["encoder", "layer"]:
+            layers.add(int(pieces[2]))
+        elif pieces[0] not in parts:
+            parts.append(pieces[0])
+    if layers:
+        low, high = min(layers), max(layers)
+        span = f"layers {low}–{high}" if len(layers) == high - low + 1 and high > low else "layers " + ", ".join(map(str, sorted(layers)))
+        parts.insert(1 if "embeddings" in parts else 0, span)
+    return ", ".join(parts)
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _explain(name_or_path, error):
+    if not Path(name_or_path).exists():
+        return "there is no such folder, and the hub has no such model or cannot be reached"
+    return _first_line(error)

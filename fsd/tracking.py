@@ -1,0 +1,109 @@
+"""What people see: the log, TensorBoard, results.csv."""
+
+import csv
+import fcntl
+import io
+import logging
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+import transformers
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from fsd.files import InputError, write_text
+from fsd.metrics import METRIC_NAMES
+
+logger = logging.getLogger(__name__)
+RESULT_COLUMNS = (
+    "time", "task", "method", "teacher", "output_dir", "seed", "alpha", "beta", "temperature", "gamma_i", "gamma_l",
+    "gamma_g", "gamma_m", "do_layerwise", "mask_padding", "copied_from", "train_samples", "max_seq_length", "batch_size",
+    "accumulation", "epochs", "steps", "learning_rate", "bf16", *METRIC_NAMES, "seconds", "commit",
+)  # fmt: skip
+
+
+def start_logging():
+    """Send the log to standard error, without tearing progress bars; returns the context that does the latter."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("fsd").setLevel(logging.INFO)
+    return logging_redirect_tqdm()
+
+
+def commit():
+    """The checkout's commit, with "+" where files are changed; "unknown" outside a checkout."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return described.stdout.strip() or "unknown"
+
+
+def versions():
+    """Versions of what decides a run's numbers."""
+    return {
+        "commit": commit(), "python": platform.python_version(), "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }  # fmt: skip
+
+
+class Tracker:
+    """TensorBoard scalars of one run, in a folder of its own under ``run_file``."""
+
+    def __init__(self, run_file, name):
+        self.folder = Path(run_file) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        try:
+            self.writer = SummaryWriter(str(self.folder), flush_secs=10)
+        except OSError as error:
+            raise InputError(f"--run_file {run_file}: cannot write there: {error.strerror}") from error
+
+    def scalars(self, prefix, values, step):
+        """One scalar a value, named ``prefix/name``."""
+        for name, value in values.items():
+            self.writer.add_scalar(f"{prefix}/{name}", value, step)
+
+    def finish(self, hyperparameters, metrics):
+        """Write the hyper-parameters with the final metrics, and close."""
+        plain = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in hyperparameters.items()}
+        for summary in hparams(plain, {f"final/{name}": value for name, value in metrics.items()}):
+            self.writer.file_writer.add_summary(summary)
+        self.scalars("final", metrics, 0)
+        self.writer.close()
+
+
+def check_results_file(path):
+    """Refuse a results file that this version did not write; changes nothing."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"--results_file {path} is a folder; name a CSV file")
+    if path.exists() and path.stat().st_size:
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                header = tuple(next(csv.reader(file), ()))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"--results_file {path}: cannot read it: {error}") from error
+        if header != RESULT_COLUMNS:
+            raise InputError(f"--results_file {path}:1: its columns are not this version's; move it away or name another file")
+
+
+def append_result(path, row):
+    """Append one row to the results file, under a lock, so that runs side by side lose none."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        check_results_file(path)
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, RESULT_COLUMNS, restval="", lineterminator="\n")
+        if not old:
+            writer.writeheader()
+        writer.writerow(row)
+        write_text(path, old + ("\n" if old and not old.endswith("\n") else "") + text.getvalue())

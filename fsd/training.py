@@ -1,0 +1,187 @@
+"""The training loop, for distillation and for fine-tuning a teacher alike."""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import get_linear_schedule_with_warmup
+
+from fsd.checkpoints import save_checkpoint
+from fsd.evaluation import evaluate
+from fsd.files import InputError
+from fsd.losses import MemoryProducts, memory_products
+from fsd.models import forward
+from fsd.objective import LOWERED_BY, Objective
+from fsd.seeds import stream_seed
+from fsd.tracking import Tracker, logger
+
+DOMINATES = 100  # a weighted loss this many times all the others together is warned of
+
+
+@dataclass
+class Run:
+    """All that one training run works on; models and data already on ``device``."""
+
+    args: object
+    task: object
+    objective: Objective
+    device: torch.device
+    tokenizer: object
+    student: nn.Module
+    train_set: object
+    dev_sets: list
+    teacher: nn.Module | None = None
+    student_memory: nn.Module | None = None
+    teacher_memory: MemoryProducts | None = None
+    steps: int = field(init=False)
+
+    def __post_init__(self):
+        args = self.args
+        batches = math.ceil(len(self.train_set) / args.per_gpu_train_batch_size)
+        self.steps_per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
+        self.steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * self.steps_per_epoch)
+
+
+def train(run, tracker: Tracker):
+    """Train ``run.student`` for ``run.steps`` updates.
+
+    Between logging steps nothing is read back from the device.
+
+    Raises:
+        InputError: a loss is not finite at a logging step.
+    """
+    args = run.args
+    optimizer, parameters = make_optimizer(run)
+    scheduler = get_linear_schedule_with_warmup(optimizer, args.warmup_steps, run.steps)
+    log = LossLog(run, tracker)
+    run.student.train()
+    torch.manual_seed(stream_seed(args.seed, "dropout"))
+    step = 0
+    with tqdm(total=run.steps, desc=f"{run.objective.method} on {run.task.name}", unit="step", smoothing=0.1) as bar:
+        for epoch in range(math.ceil(run.steps / run.steps_per_epoch)):
+            for batches in update_batches(run, epoch):
+                for indices in batches:
+                    losses = batch_losses(run, indices)
+                    total = run.objective.total(losses)
+                    (total / len(batches)).backward()
+                    log.add(losses, total, len(indices))
+                nn.utils.clip_grad_norm_(parameters, args.max_grad_norm)
+                optimizer.step()
+                log.learning_rate = scheduler.get_last_lr()[0]
+                scheduler.step()
+                optimizer.zero_grad(set_to_none=True)
+                step += 1
+                bar.update()
+                if step == 1 or step % args.logging_steps == 0 or step == run.steps:
+                    log.write(step, bar)
+                if step % args.save_steps == 0 and step < run.steps:
+                    save_checkpoint(args.output_dir, step, args.save_total_limit, run.student, run.tokenizer, run.student_memory)
+                if step == run.steps:
+                    break
+            if args.evaluate_during_training and step < run.steps:
+                metrics = evaluate(run.student, run.task, run.dev_sets, args.per_gpu_eval_batch_size)
+                logger.info("epoch %d: %s", epoch + 1, format_values(metrics))
+                tracker.scalars("dev", metrics, step)
+    return log.seconds
+
+
+def batch_losses(run, indices):
+    """The unweighted losses of the training examples at ``indices`` [b]: {name: scalar}."""
+    objective, args = run.objective, run.args
+    batch = run.train_set.batch(indices, cut_to_longest=args.mask_padding)
+    pairs = objective.compared_pairs
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=args.bf16):
+        teacher = None
+        if objective.needs_teacher:
+            with torch.no_grad():
+                teacher = forward(run.teacher, batch, [layer for layer, _ in pairs])
+        student = forward(run.student, batch, [layer for _, layer in pairs])
+    memory = memory_products(run.student_memory.centroids) if objective.needs_memory else None
+    mask = batch["attention_mask"] if args.mask_padding else None
+    return objective.losses(student, teacher, batch["labels"], mask, memory, run.teacher_memory)
+
+
+def update_batches(run, epoch):
+    """For each update of an epoch the list of its batches, each a tensor of example indices; shuffled by the seed.
+
+    The last batch of an epoch, and the last update, take what is left.
+    """
+    generator = torch.Generator().manual_seed(stream_seed(run.args.seed, f"order {epoch}"))
+    batches = torch.randperm(len(run.train_set), generator=generator).split(run.args.per_gpu_train_batch_size)
+    group = run.args.gradient_accumulation_steps
+    return [batches[start : start + group] for start in range(0, len(batches), group)]
+
+
+def make_optimizer(run):
+    """Fused AdamW over the student and, where there is one, the student memory; and the list of their parameters."""
+    named = list(run.student.named_parameters())
+    if run.student_memory is not None:
+        named += run.student_memory.named_parameters()
+    exempt = ("bias", "LayerNorm.weight")
+    decayed = [p for name, p in named if not name.endswith(exempt)]
+    others = [p for name, p in named if name.endswith(exempt)]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": run.args.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=run.args.learning_rate, eps=run.args.adam_epsilon, fused=True,
+    )  # fmt: skip
+    return optimizer, decayed + others
+
+
+class LossLog:
+    """Sums the losses on the device, and at logging steps reads and shows their means since the last."""
+
+    def __init__(self, run, tracker):
+        self.run, self.tracker = run, tracker
+        self.names = (*run.objective.weights, "total")
+        self.learning_rate = run.args.learning_rate
+        self.start = self.window_start = time.perf_counter()
+        self.total_written = False
+        self._reset()
+
+    def _reset(self):
+        self.sums, self.batches, self.examples = torch.zeros(len(self.names), device=self.run.device), 0, 0
+
+    def add(self, losses, total, examples):
+        """Add one batch's losses, without waiting for them."""
+        self.sums += torch.stack([*losses.values(), total]).detach()
+        self.batches += 1
+        self.examples += examples
+
+    @property
+    def seconds(self):
+        """Since the training began."""
+        return time.perf_counter() - self.start
+
+    def write(self, step, bar):
+        """Read the means and send them to the bar, to TensorBoard, and the first time to the log."""
+        means = dict(zip(self.names, (self.sums / self.batches).tolist(), strict=True))
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            raise InputError(f"{bad[0]} is {means[bad[0]]} at or before step {step}; lower --learning_rate or the loss's weight")
+        now = time.perf_counter()
+        rate = self.examples / (now - self.window_start)
+        self.window_start = now
+        bar.set_postfix_str(f"loss {means['total']:.4g}, {rate:.1f} examples/s")
+        self.tracker.scalars("train", means, step)
+        self.tracker.scalars("train", {"learning_rate": self.learning_rate, "examples_per_second": rate}, step)
+        if not self.total_written:
+            self.total_written = True
+            self._write_shares(means)
+        self._reset()
+
+    def _write_shares(self, means):
+        weighted = {name: weight * means[name] for name, weight in self.run.objective.weights.items()}
+        whole = sum(abs(value) for value in weighted.values()) or 1.0
+        parts = (f"{name} {value:.4g} ({abs(value) / whole:.1%})" for name, value in weighted.items())
+        logger.info("weighted losses at the first step: %s", ", ".join(parts))
+        for name, value in weighted.items():
+            if len(weighted) > 1 and abs(value) > DOMINATES * (whole - abs(value)):
+                logger.warning("%s is over %d times all other losses together; lower it with %s", name, DOMINATES, LOWERED_BY[name])
+
+
+def format_values(values):
+    """"name value, name value, …" with four digits."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())

@@ -1,0 +1,24 @@
+"""Distil a BERT with the global inter-feature structure (FSD_G), which relates examples to a memory of the teacher.
+
+    FSD_G: L_KD + beta · L_G        python run_glue_global.py --teacher_memory_path MEM …
+    KD:    L_KD                     python run_glue_global.py --beta 0 …
+
+train_memory.py builds the memory.
+"""
+
+from fsd.arguments import add_memory_arguments, distillation_parser, parse_distillation
+from fsd.files import exit_on_input_error
+
+
+def main():
+    parser = distillation_parser(__doc__)
+    add_memory_arguments(parser)
+    args = parse_distillation(parser, gamma_g=1.0)
+
+    from fsd.experiment import distill
+
+    distill(args, gamma_g=1.0, gamma_m=args.gamma_m, teacher_memory_path=args.teacher_memory_path)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

@@ -1,0 +1,23 @@
+"""Distil a BERT with the intra-feature structure (FSD_I, --internal) or the local inter-feature structure (FSD_L).
+
+    FSD_I: L_KD + beta · L_I        python run_glue_intra_inter.py --internal …
+    FSD_L: L_KD + beta · L_L        python run_glue_intra_inter.py …
+    KD:    L_KD                     python run_glue_intra_inter.py --beta 0 …
+"""
+
+from fsd.arguments import distillation_parser, parse_distillation
+from fsd.files import exit_on_input_error
+
+
+def main():
+    parser = distillation_parser(__doc__)
+    parser.add_argument("--internal", action="store_true", help="structure inside each example (FSD_I) instead of between them")
+    args = parse_distillation(parser)
+
+    from fsd.experiment import distill
+
+    distill(args, gamma_i=float(args.internal), gamma_l=float(not args.internal))
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

@@ -1,0 +1,201 @@
+"""Fetch the official GLUE files into one folder a task, and check that they are all there.
+
+    python scripts/download_glue.py --data_dir glue
+    python scripts/download_glue.py --data_dir glue --tasks RTE MRPC --mrpc_dir ~/Downloads
+
+Every file's rows are counted against the official numbers. A file that is there and right is not fetched again; one
+that is there and wrong is reported, and replaced only with --overwrite. Exit status 2 if anything lacks at the end.
+"""
+
+import argparse
+import http.client
+import os
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from fsd.files import InputError, exit_on_input_error
+from fsd.glue import TASKS, find_task, read_file
+
+OFFICIAL_URL = "https://dl.fbaipublicfiles.com/glue/data"
+OFFICIAL_MRPC_URL = "https://dl.fbaipublicfiles.com/senteval/senteval_data"  # GLUE's own address lacks MRPC's texts
+ARCHIVES = {"QQP": "QQP-clean.zip", "QNLI": "QNLIv2.zip"}  # the others are called as their task
+MRPC_DEV_IDS = ("mrpc_dev_ids.tsv", "dev_ids.tsv")  # on the server, and as older download scripts saved it
+NAMES = [task.name for task in TASKS] + ["AX"]
+TIMEOUT = 60  # seconds without a byte
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--data_dir", required=True, type=Path, help="GLUE root to write to; made if it is not there")
+    parser.add_argument("--tasks", nargs="+", default=NAMES, metavar="TASK",
+                        help=f"what to fetch of {' '.join(NAMES)} (AX: diagnostic set for MNLI models); default: all")
+    parser.add_argument("--base_url", default=OFFICIAL_URL,
+                        help="a mirror with the same file names, MRPC's msr_paraphrase_{train,test}.txt among them")
+    parser.add_argument("--mrpc_dir", type=Path,
+                        help="folder with msr_paraphrase_train.txt and msr_paraphrase_test.txt, where their address is "
+                             "dead; the list of dev ids (mrpc_dev_ids.tsv) is fetched unless it is there too")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there, right or wrong")
+    arguments = parser.parse_args(argv)
+    arguments.tasks = list(dict.fromkeys("AX" if n.upper() == "AX" else find_task(n).name for n in arguments.tasks))
+    arguments.base_url = arguments.base_url.rstrip("/")
+    if not arguments.base_url.startswith(("http://", "https://")):
+        raise InputError(f"--base_url {arguments.base_url} is no http:// or https:// address")
+    if arguments.mrpc_dir and not arguments.mrpc_dir.is_dir():
+        raise InputError(f"--mrpc_dir {arguments.mrpc_dir} is not a folder")
+    return arguments
+
+
+def files_of(name):
+    """(task, split, path below the GLUE root) of every file that ``name`` consists of."""
+    if name == "AX":
+        return [(find_task("MNLI"), "ax", "AX/AX.tsv")]
+    task = find_task(name)
+    return [(task, split, f"{name}/{file}") for split, file in task.files.items() if split != "ax"]
+
+
+def check_rows(task, split, path):
+    """InputError unless the file can be read and has as many rows as the official one."""
+    found, official = len(read_file(task, split, path).texts_a), task.rows[split]
+    if found != official:
+        raise InputError(f"{path}: {found} rows, but the official file has {official}")
+
+
+def download(url, path):
+    """Fetch ``url`` to ``path``, which appears only once it is whole."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(part, "wb") as file:
+            size = int(response.headers.get("Content-Length") or 0)
+            with tqdm(total=size or None, desc=path.name, unit="B", unit_scale=True, delay=1) as bar:
+                while block := response.read(1 << 16):
+                    file.write(block)
+                    bar.update(len(block))
+    except urllib.error.HTTPError as error:
+        raise InputError(f"{url}: the server answers {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise InputError(f"{url}: {getattr(error, 'reason', None) or error}") from error
+    if size and part.stat().st_size != size:
+        raise InputError(f"{url}: the connection broke after {part.stat().st_size} of {size} bytes; run again")
+    part.rename(path)
+
+
+def unpack(archive, files, stage):
+    """Take ``files`` (paths such as RTE/train.tsv) out of a zip archive into the folder ``stage``, and nothing else."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for member in packed.namelist():
+                inside = PurePosixPath(member.replace("\\", "/"))
+                if inside.is_absolute() or ".." in inside.parts or ":" in member:
+                    raise InputError(f"{archive.name}: {member!r} would lie outside its folder; distrust its source")
+            missing = sorted(set(files) - set(packed.namelist()))
+            if missing:
+                raise InputError(f"{archive.name}: it lacks {', '.join(missing)}")
+            for file in files:
+                (stage / file).parent.mkdir(exist_ok=True)
+                with packed.open(file) as source, open(stage / file, "wb") as target:
+                    shutil.copyfileobj(source, target)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{archive.name}: not a whole zip archive ({error}); run again") from error
+
+
+def assemble_mrpc(arguments, stage):
+    """Make MRPC's train, dev and test files from the corpus's original texts and GLUE's list of dev pairs."""
+    base_url = OFFICIAL_MRPC_URL if arguments.base_url == OFFICIAL_URL else arguments.base_url
+    sources = {}
+    for name in ("msr_paraphrase_train.txt", "msr_paraphrase_test.txt"):
+        sources[name] = (arguments.mrpc_dir or stage) / name
+        if not arguments.mrpc_dir:
+            download(f"{base_url}/{name}", sources[name])
+    local = [arguments.mrpc_dir / name for name in MRPC_DEV_IDS] if arguments.mrpc_dir else []
+    ids = next((path for path in local if path.is_file()), stage / MRPC_DEV_IDS[0])
+    if ids.parent == stage:
+        download(f"{arguments.base_url}/{MRPC_DEV_IDS[0]}", ids)
+    dev_pairs = {tuple(line.split("\t")[:2]) for line in read_lines(ids)}
+    header, *rows = read_lines(sources["msr_paraphrase_train.txt"])
+    in_dev = [tuple(row.split("\t")[1:3]) in dev_pairs for row in rows]
+    test_header, *test_rows = read_lines(sources["msr_paraphrase_test.txt"])
+    # The leaderboard's test file has the row's number where the original has its label.
+    test_rows = ["\t".join([str(at), *row.split("\t")[1:]]) for at, row in enumerate(test_rows)]
+    (stage / "MRPC").mkdir()
+    write_lines(stage / "MRPC/train.tsv", [header] + [row for row, dev in zip(rows, in_dev, strict=True) if not dev])
+    write_lines(stage / "MRPC/dev.tsv", [header] + [row for row, dev in zip(rows, in_dev, strict=True) if dev])
+    write_lines(stage / "MRPC/test.tsv", ["index\t" + test_header.partition("\t")[2]] + test_rows)
+
+
+def read_lines(path):
+    try:
+        return path.read_text(encoding="utf-8-sig").strip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot read it ({error})") from error
+
+
+def write_lines(path, lines):
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def fetch(name, arguments):
+    """Bring the files of ``name`` into the GLUE root, or raise InputError and leave all there as it was."""
+    files = files_of(name)
+    if not arguments.overwrite:
+        for task, split, file in files:
+            if (arguments.data_dir / file).exists():
+                check_present(task, split, arguments.data_dir / file)
+        files = [entry for entry in files if not (arguments.data_dir / entry[2]).exists()]
+        if not files:
+            return "complete, nothing fetched"
+    with tempfile.TemporaryDirectory(dir=arguments.data_dir, prefix=f".{name}-") as folder:
+        stage = Path(folder)
+        if name == "MRPC":
+            assemble_mrpc(arguments, stage)
+        elif name == "AX":
+            (stage / "AX").mkdir()
+            download(f"{arguments.base_url}/AX.tsv", stage / "AX/AX.tsv")
+        else:
+            archive = stage / ARCHIVES.get(name, f"{name}.zip")
+            download(f"{arguments.base_url}/{archive.name}", archive)
+            unpack(archive, [file for _, _, file in files], stage)
+        for task, split, file in files:
+            try:
+                check_rows(task, split, stage / file)
+            except InputError as error:
+                reason = str(error).replace(f"{stage}/", "")
+                raise InputError(f"what was fetched is not the official data: {reason}") from error
+        (arguments.data_dir / name).mkdir(exist_ok=True)
+        for _, _, file in files:
+            os.replace(stage / file, arguments.data_dir / file)
+    return ", ".join(f"{PurePosixPath(file).name} {task.rows[split]}" for task, split, file in files)
+
+
+def check_present(task, split, path):
+    try:
+        check_rows(task, split, path)
+    except InputError as error:
+        raise InputError(f"{error}; --overwrite fetches it anew") from error
+
+
+def main(argv=None):
+    arguments = parse_arguments(argv)
+    try:
+        arguments.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--data_dir {arguments.data_dir}: cannot make this folder ({error.strerror})") from error
+    failed = []
+    for name in arguments.tasks:
+        try:
+            print(f"{name}: {fetch(name, arguments)}", flush=True)
+        except (InputError, OSError) as error:
+            failed.append(name)
+            print(f"{name}: FAILED: {error}", flush=True)
+    if failed:
+        raise InputError(f"{len(failed)} of {len(arguments.tasks)} not fetched: {', '.join(failed)} (reasons above)")
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

@@ -2,17 +2,30 @@
 
 import argparse
 import math
+import sys
 from pathlib import Path
 
 from fsd.files import InputError
-from fsd.glue import TASKS
+from fsd.glue import TASKS, find_task, find_task_folder
+
+MASK_PADDING_HELP = (
+    "leave padding out of every structure and run each batch at its longest example's length: much faster where texts "
+    "are short; a memory serves only students trained in the mode it was built in"
+)
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Descriptions as written, and the default of every flag that has one to tell."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False, -1) else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, and which takes no abbreviated flags."""
 
     def __init__(self, description):
-        super().__init__(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+        super().__init__(description=description, allow_abbrev=False, formatter_class=HelpFormatter)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
@@ -46,9 +59,9 @@ def add_data_arguments(parser):
     group.add_argument("--task_name", required=True, help=f"one of {', '.join(task.name for task in TASKS)}, in any case")
     group.add_argument("--data_dir", required=True, help="the task's folder, or the GLUE folder above it")
     group.add_argument("--max_seq_length", type=number(int, 8), default=128,
-        help="tokens an example is cut or padded to; the memory of FSD_G and FSD_ILG is built for one length")  # fmt: skip
+        help="tokens an example is cut or padded to; the memory of FSD_G and FSD_ILG is built for one length")
     group.add_argument("--max_train_samples", type=positive_or_unset, default=-1,
-        help="train on a random subset of this many examples, drawn from --seed; every output names it")  # fmt: skip
+        help="train on a random subset of this many examples, drawn from --seed; every output names it")
     group.add_argument("--overwrite_cache", action="store_true", help="encode the data again, though it was before")
 
 
@@ -57,12 +70,12 @@ def add_model_arguments(parser, role="teacher", required=False):
     group = parser.add_argument_group(role)
     group.add_argument("--model_type", default="bert", choices=["bert"], help="architecture")
     group.add_argument("--model_name_or_path", required=required,
-        help=f"folder or hub name of the {role}" + ("" if required else "; needed with --do_train"))  # fmt: skip
+        help=f"folder or hub name of the {role}" + ("" if required else "; needed with --do_train"))
     group.add_argument("--config_name", help=f"the {role}'s config, where it does not lie beside the weights")
     group.add_argument("--tokenizer_name", help=f"the {role}'s tokenizer, where it does not lie beside the weights")
     group.add_argument("--cache_dir", help="where downloads from the hub are kept (default: the hub library's own place)")
     group.add_argument("--do_lower_case", action="store_true",
-        help="lower-case the text; without it the tokenizer's own files decide")  # fmt: skip
+        help="lower-case the text; without it the tokenizer's own files decide")
 
 
 def add_student_arguments(parser):
@@ -71,11 +84,11 @@ def add_student_arguments(parser):
     group.add_argument("--student_model_type", default="bert", choices=["bert"], help="architecture")
     group.add_argument("--student_model_name_or_path",
         help="with --do_train: --output_dir again, or nothing, for a fresh student; a folder or hub name of a model to "
-             "start from. Without --do_train: the student to evaluate (default: --output_dir)")  # fmt: skip
+             "start from. Without --do_train: the student to evaluate (default: --output_dir)")
     group.add_argument("--student_config_name",
-        help="a config.json for a student of another width or depth (default: the teacher's with half its layers)")  # fmt: skip
+        help="a config.json for a student of another width or depth (default: the teacher's with half its layers)")
     group.add_argument("--copy_teacher", action="store_true",
-        help="start from every parameter of --model_name_or_path_for_copy whose name and shape match")  # fmt: skip
+        help="start from every parameter of --model_name_or_path_for_copy whose name and shape match")
     group.add_argument("--model_name_or_path_for_copy", help="what --copy_teacher copies from (default: the teacher)")
 
 
@@ -84,12 +97,11 @@ def add_output_arguments(parser):
     group = parser.add_argument_group("output")
     group.add_argument("--output_dir", required=True, help="folder for the model, its metrics and its predictions")
     group.add_argument("--overwrite_output_dir", action="store_true",
-        help="remove the files of an earlier run of ours in --output_dir, and nothing else, once all inputs are checked")  # fmt: skip
+        help="remove the files of an earlier run of ours in --output_dir, and nothing else, once all inputs are checked")
     group.add_argument("--run_file", default="runs", help="TensorBoard folder; each run has a folder of its own in it")
     group.add_argument("--logging_steps", type=number(int, 1), default=50, help="steps between logged losses")
-    group.add_argument("--save_steps", type=number(int, 1), default=500, help="steps between checkpoints")
     group.add_argument("--local_rank", type=int,
-        help="only for compatibility with old launch commands: has no effect, torchrun says which process this is")  # fmt: skip
+        help="only for compatibility with old launch commands: has no effect")
 
 
 def add_run_arguments(parser):
@@ -100,8 +112,9 @@ def add_run_arguments(parser):
     group.add_argument("--do_predict", action="store_true", help="write test predictions as the GLUE leaderboard takes them")
     group.add_argument("--evaluate_during_training", action="store_true", help="evaluate at each epoch's end")
     group.add_argument("--eval_all_checkpoints", action="store_true",
-        help="with --do_eval: evaluate each checkpoint-N in the output folder too")  # fmt: skip
+        help="with --do_eval: evaluate each checkpoint-N in the output folder too")
     group.add_argument("--results_file", default="results.csv", help="CSV file that gets one row a finished run")
+    group.add_argument("--save_steps", type=number(int, 1), default=500, help="steps between checkpoints")
     group.add_argument("--save_total_limit", type=number(int, 1), default=1, help="checkpoints kept; older ones are removed")
 
 
@@ -109,10 +122,10 @@ def add_training_arguments(parser):
     """Batches, optimizer and schedule."""
     group = parser.add_argument_group("training")
     group.add_argument("--per_gpu_train_batch_size", type=number(int, 1), default=8,
-        help="examples a step; the structures between examples see one such batch, so it matters (32 in the paper)")  # fmt: skip
+        help="examples a step; the structures between examples see one such batch, so it matters (32 in the paper)")
     group.add_argument("--per_gpu_eval_batch_size", type=number(int, 1), default=8, help="examples a step in evaluation")
     group.add_argument("--gradient_accumulation_steps", type=number(int, 1), default=1,
-        help="batches whose mean gradient makes one update; every structure still sees one batch at a time")  # fmt: skip
+        help="batches whose mean gradient makes one update; every structure still sees one batch at a time")
     group.add_argument("--learning_rate", type=number(float, above=0), default=5e-5, help="AdamW's, after warm-up")
     group.add_argument("--weight_decay", type=number(float, 0), default=0.0, help="AdamW's; not on biases and LayerNorm")
     group.add_argument("--adam_epsilon", type=number(float, above=0), default=1e-8, help="AdamW's")
@@ -134,7 +147,7 @@ def add_hardware_arguments(parser, precision=True):
     group.add_argument("--no_cuda", action="store_true", help="stay on the CPU though there is a GPU")
     if precision:
         group.add_argument("--bf16", action="store_true",
-            help="run the models in bfloat16 (autocast); the losses and the evaluation stay in float32")  # fmt: skip
+            help="run the models in bfloat16 (autocast); the losses and the evaluation stay in float32")
 
 
 def distillation_parser(description):
@@ -149,15 +162,13 @@ def distillation_parser(description):
     add_hardware_arguments(parser)
     group = parser.add_argument_group("objective")
     group.add_argument("--alpha", type=number(float, 0, 1), default=0.5,
-        help="weight of the task loss; 1 − alpha is that of the teacher's dark knowledge")  # fmt: skip
+        help="weight of the task loss; 1 − alpha is that of the teacher's dark knowledge")
     group.add_argument("--beta", type=number(float, 0), default=30.0,
-        help="weight of the structures; 0 is plain knowledge distillation. The best value varies much with the task")  # fmt: skip
+        help="weight of the structures; 0 is plain knowledge distillation. The best value varies much with the task")
     group.add_argument("--temperature", type=number(float, above=0), default=5.0, help="softens both sides' logits")
     group.add_argument("--do_layerwise", action="store_true",
-        help="compare every student layer but the last with its teacher layer, instead of the last layers' inputs only")  # fmt: skip
-    group.add_argument("--mask_padding", action="store_true",
-        help="leave padding out of every structure and run each batch at its longest example's length: much faster "
-             "where texts are short; a memory must be built with it too")  # fmt: skip
+        help="compare every student layer but the last with its teacher layer, instead of the last layers' inputs only")
+    group.add_argument("--mask_padding", action="store_true", help=MASK_PADDING_HELP)
     parser.add_argument("--skip_teacher_eval", action="store_true", help="do not score the teacher on dev before training")
     return parser
 
@@ -167,14 +178,63 @@ def add_memory_arguments(parser):
     group = parser.add_argument_group("global structure")
     group.add_argument("--gamma_m", type=number(float, 0, 1), default=0.5,
         help="weight of distances to the centroids; 1 − gamma_m is that of cosines. Distances start at some 11,000 beside "
-             "a cross-entropy of 0.7: small values keep them from deciding everything")  # fmt: skip
+             "a cross-entropy of 0.7: small values keep them from deciding everything")
     group.add_argument("--teacher_memory_path", help="the teacher memory that train_memory.py wrote: file or folder")
     return group
+
+
+def memory_parser(description):
+    """The flags of ``train_memory.py``."""
+    parser = Parser(description)
+    add_data_arguments(parser)
+    add_model_arguments(parser, required=True)
+    add_output_arguments(parser)
+    add_hardware_arguments(parser, precision=False)
+    group = parser.add_argument_group("memory")
+    group.add_argument("--do_train", action="store_true", required=True, help="build the memory")
+    group.add_argument("--num_centroid", type=number(int, 2), default=100,
+        help="centroids K (the authors: 100, and 300 for MNLI and QQP)")
+    group.add_argument("--memory_num_train_epochs", type=number(int, 2), default=3,
+        help="passes over the training set; beyond 3 they gain little")
+    group.add_argument("--memory_tolerance", type=number(float, 0, 1), default=1e-4,
+        help="stop early when a pass lowers inertia by no more than this share")
+    group.add_argument("--feature_cache_gb", type=number(float, 0), default=4.0,
+        help="keep the features if they take no more than this many GB, so that the teacher runs only once")
+    group.add_argument("--per_gpu_train_batch_size", type=number(int, 1), default=8, help="examples a teacher forward")
+    group.add_argument("--per_gpu_memory_train_batch_size", type=number(int, 1),
+        help="the same, and the one that counts where both are given")
+    group.add_argument("--mask_padding", action="store_true", help=MASK_PADDING_HELP)
+    add_seed_argument(group)
+    for flag, kind in (("--num_train_epochs", float), ("--save_steps", int)):
+        group.add_argument(flag, type=kind, help="only for compatibility with the authors' command line: has no effect")
+    return parser
+
+
+def parse_memory(parser):
+    """Parse ``train_memory.py``'s command line."""
+    args = parser.parse_args()
+    warn_of_flags_without_effect(args, "local_rank", "num_train_epochs", "save_steps")
+    check_data(args)
+    return args
+
+
+def warn_of_flags_without_effect(args, *names):
+    """One line for each of these flags that was given."""
+    for name in names:
+        if getattr(args, name) is not None:
+            print(f"warning: --{name} is taken for compatibility only and has no effect", file=sys.stderr)
+
+
+def check_data(args):
+    """Refuse an unknown task or a data folder without it."""
+    find_task_folder(find_task(args.task_name), args.data_dir)
 
 
 def parse_training(parser):
     """Parse a script that trains and evaluates; contradictions are an :class:`InputError`."""
     args = parser.parse_args()
+    warn_of_flags_without_effect(args, "local_rank")
+    check_data(args)
     if not (args.do_train or args.do_eval or args.do_predict):
         raise InputError("nothing to do: give --do_train, --do_eval or --do_predict")
     if args.do_train and not args.model_name_or_path:
@@ -200,5 +260,5 @@ def parse_distillation(parser, gamma_g=None):
     if args.do_train and args.beta * gamma_g != 0 and not args.teacher_memory_path:
         raise InputError("the global structure needs --teacher_memory_path; build it with train_memory.py")
     if getattr(args, "teacher_memory_path", None) and not Path(args.teacher_memory_path).exists():
-        raise InputError(f"--teacher_memory_path {args.teacher_memory_path}: no such file or folder; build it with train_memory.py")
+        raise InputError(f"--teacher_memory_path {args.teacher_memory_path}: nothing there; build it with train_memory.py")
     return args

@@ -12,7 +12,8 @@ from fsd.models import quiet_loading
 RUN_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
     "added_tokens.json", "student_memory.safetensors", "training_args.json", "eval_results.txt", "predictions",
-)  # fmt: skip
+    "memory.safetensors",
+)
 
 
 def check_output_dir(args, inputs):

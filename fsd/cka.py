@@ -35,7 +35,8 @@ def masked_centered_gram(x, mask):
 def gram_cka(gram_x, gram_y):
     """CKA of two centred Gram matrices [..., N, N]: ⟨K, L⟩ / (‖K‖ ‖L‖), [...]; 0 where either is zero."""
     gram_x, gram_y = _scaled(gram_x), _scaled(gram_y)
-    return (gram_x * gram_y).sum(dim=(-2, -1)) / (_norm(gram_x) * _norm(gram_y))
+    cka = (gram_x * gram_y).sum(dim=(-2, -1)) / (_norm(gram_x) * _norm(gram_y))
+    return cka.clamp(min=0)  # rounding takes unrelated structures below 0, where −log would be NaN
 
 
 def linear_cka(x, y):

@@ -77,16 +77,20 @@ class EncodedDataset:
         """
         lengths = self.lengths[indices]
         size = int(lengths.max()) if cut_to_longest else self.input_ids.shape[1]
-        at = indices.to(self.device, non_blocking=True)
+        at, lengths = self._on_device(indices), self._on_device(lengths)
         positions = torch.arange(size, device=self.device)
         batch = {
             "input_ids": self.input_ids[at, :size].long(),
-            "attention_mask": (positions < lengths.to(self.device, non_blocking=True)[:, None]).long(),
+            "attention_mask": (positions < lengths[:, None]).long(),
             "token_type_ids": self.token_type_ids[at, :size].long(),
         }
         if self.labels is not None:
             batch["labels"] = self.labels[at]
         return batch
+
+    def _on_device(self, tensor):
+        # Only a copy from pinned memory leaves the host free to go on.
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
 
 def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cache=False):

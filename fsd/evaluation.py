@@ -53,4 +53,4 @@ def predict_test_sets(model, task, test_sets, batch_size, folder):
             decisions(task, predict_logits(model, dataset, batch_size, "predicting")), folder,
         )
         for dataset in test_sets
-    ]  # fmt: skip
+    ]

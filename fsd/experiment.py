@@ -9,7 +9,7 @@ from fsd import checkpoints, models, tracking
 from fsd.encoding import encode_split, tokenizer_hash, train_subset
 from fsd.evaluation import evaluate, is_at_chance, predict_test_sets
 from fsd.files import InputError, write_json, write_text
-from fsd.glue import find_task, find_task_folder, has_split
+from fsd.glue import find_task, has_split
 from fsd.hardware import describe_device, pick_device
 from fsd.losses import memory_products
 from fsd.memory import StudentMemory, TeacherMemory
@@ -26,7 +26,7 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
             student_path = args.student_model_name_or_path or args.output_dir
             report_saved(args, task, device, student_path, "--student_model_name_or_path")
             return
-        check_before_training(args, task)
+        check_before_training(args)
         tokenizer = models.load_tokenizer(args)
         teacher = models.load_teacher(args, task, tokenizer)
         student, copied = models.build_student(args, teacher, task, tokenizer)
@@ -34,7 +34,7 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
         objective = Objective(
             args.alpha, args.temperature, args.beta, gamma_i, gamma_l, gamma_g, gamma_m,
             tuple(layer_pairs(*depths, args.do_layerwise)), layer_pairs(*depths)[0],
-        )  # fmt: skip
+        )
         memory = load_memory(args, task, teacher, tokenizer, objective, teacher_memory_path)
         train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
         teacher.to(device)
@@ -55,7 +55,7 @@ def finetune(args):
         if not args.do_train:
             report_saved(args, task, device, args.model_name_or_path or args.output_dir, "--model_name_or_path")
             return
-        check_before_training(args, task)
+        check_before_training(args)
         tokenizer = models.load_tokenizer(args)
         model, copied = models.build_for_finetuning(args, task, tokenizer)
         train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
@@ -63,13 +63,14 @@ def finetune(args):
         train_and_report(run, test_sets, copied)
 
 
-def check_before_training(args, task):
+def check_before_training(args):
     """Everything that can be told wrong before a model is loaded; changes nothing on disk."""
-    find_task_folder(task, args.data_dir)
     tracking.check_results_file(args.results_file)
-    inputs = {f"--{name}": getattr(args, name, None) for name in (
+    names = (
         "model_name_or_path", "model_name_or_path_for_copy", "student_config_name", "tokenizer_name", "config_name",
-    )}  # fmt: skip
+        "teacher_memory_path", "data_dir",
+    )
+    inputs = {f"--{name}": getattr(args, name, None) for name in names}
     checkpoints.check_output_dir(args, inputs)
 
 
@@ -84,7 +85,7 @@ def load_memory(args, task, teacher, tokenizer, objective, path):
         task=task.name, tokenizer_hash=tokenizer_hash(tokenizer), teacher_hash=models.model_hash(teacher),
         layer=objective.global_pair[0], max_seq_length=args.max_seq_length, hidden_size=teacher.config.hidden_size,
         mask_padding=args.mask_padding,
-    )  # fmt: skip
+    )
     return memory
 
 
@@ -121,17 +122,17 @@ def score_teacher(run):
         logger.warning(
             "the teacher scores at chance on dev: %s; was it fine-tuned on %s, with labels in this order?",
             format_values(metrics), run.task.name,
-        )  # fmt: skip
+        )
 
 
 def train_and_report(run, test_sets, copied):
     """Train, save, evaluate, predict, and add the row to the results file."""
     args = run.args
     output_dir = Path(args.output_dir)
+    tracker = tracking.Tracker(args.run_file, f"{run.task.name}-{run.objective.method}-{args.seed}")
     if args.overwrite_output_dir:
         checkpoints.remove_previous_run(output_dir)
     write_json(output_dir / "training_args.json", settings(run))
-    tracker = tracking.Tracker(args.run_file, f"{run.task.name}-{run.objective.method}-{args.seed}")
     describe(run, tracker, copied)
     seconds = train(run, tracker)
     checkpoints.save_model(output_dir, run.student, run.tokenizer, run.student_memory)
@@ -146,7 +147,7 @@ def train_and_report(run, test_sets, copied):
     tracker.finish({"method": run.objective.method, **vars(args)}, metrics)
     tracking.append_result(args.results_file, result_row(run, copied, metrics, seconds))
     logger.info("%s on %s, %d steps in %.1f s: %s", run.objective.method, run.task.name, run.steps, seconds,
-                format_values(metrics) or "not evaluated (no --do_eval)")  # fmt: skip
+                format_values(metrics) or "not evaluated (no --do_eval)")
 
 
 def report_saved(args, task, device, path, flag):
@@ -191,7 +192,7 @@ def settings(run):
         "command": sys.argv, "arguments": vars(run.args), "method": run.objective.method,
         "objective": asdict(run.objective), "weights": run.objective.weights, "steps": run.steps,
         "train_examples": len(run.train_set), "versions": tracking.versions(),
-    }  # fmt: skip
+    }
 
 
 def describe(run, tracker, copied):
@@ -204,12 +205,13 @@ def describe(run, tracker, copied):
         "%s: %d training examples%s, %d steps of %d × %d, length %d, seed %d%s%s", run.task.name, len(run.train_set), subset,
         run.steps, args.gradient_accumulation_steps, args.per_gpu_train_batch_size, args.max_seq_length, args.seed,
         ", padding masked" if args.mask_padding else "", ", bf16" if args.bf16 else "",
-    )  # fmt: skip
-    for role, model in (("teacher", run.teacher), ("student", run.student)):
+    )
+    student = "student" if run.teacher is not None else "model"
+    for role, model in (("teacher", run.teacher), (student, run.student)):
         if model is not None:
             shape = f"{model.config.num_hidden_layers} layers of width {model.config.hidden_size}"
             logger.info("%s: %s, %s parameters", role, shape, f"{models.parameter_count(model):,}")
-    logger.info("student's start: %s", copied.describe(run.student))
+    logger.info("%s's start: %s", student, copied.describe(run.student))
     logger.info("objective: %s", objective.formula())
     if objective.compared_pairs:
         pairs = ", ".join(f"({teacher}, {student})" for teacher, student in objective.compared_pairs)
@@ -230,4 +232,4 @@ def result_row(run, copied, metrics, seconds):
         "batch_size": args.per_gpu_train_batch_size, "accumulation": args.gradient_accumulation_steps,
         "epochs": args.num_train_epochs, "steps": run.steps, "learning_rate": args.learning_rate, "bf16": args.bf16,
         **metrics, "seconds": round(seconds, 1), "commit": tracking.commit(),
-    }  # fmt: skip
+    }

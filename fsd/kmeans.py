@@ -18,12 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fsd.files import InputError
+from fsd.lloyd import cluster_points, membership, product, refill_moves
 from fsd.seeds import stream_seed
-
-STARTS = 4  # k-means++ starts on the projections, of which the best is kept
-MAX_ITERATIONS = 200  # of Lloyd on the projections, a start
-CONVERGED = 1e-6  # relative gain of inertia below which those iterations end
-CHUNK = 8192  # projections whose distances to all centroids are held at once
 
 
 @dataclass(frozen=True)
@@ -51,9 +47,9 @@ class Plan:
         if self.num_centroids < 2:
             raise InputError(f"--num_centroid {self.num_centroids}: a memory has at least 2 centroids")
         if self.num_centroids > self.num_examples:
-            raise InputError(f"--num_centroid {self.num_centroids}: there are only {self.num_examples} examples; lower it")
+            raise InputError(f"--num_centroid {self.num_centroids}: only {self.num_examples} examples; lower it")
         if self.passes < 2:
-            raise InputError(f"--memory_num_train_epochs {self.passes}: the first means are taken in pass 2; give at least 2")
+            raise InputError(f"--memory_num_train_epochs {self.passes}: at least 2, the first means are pass 2's")
 
     @property
     def is_projected(self):
@@ -74,7 +70,7 @@ class Plan:
             "projections": 4 * self.num_examples * width,
             "projection matrix": 4 * self.num_features * width if self.is_projected else 0,
             "centroids": 2 * centroids,  # of this pass and of the last
-            "sums": 3 * centroids,  # float64, and a batch's float32
+            "sums": 2 * centroids,  # float64
             "farthest examples": centroids if self.passes > 2 else 0,
             "feature cache": 4 * self.num_examples * self.num_features if self.is_cached else 0,
         }
@@ -150,8 +146,8 @@ class Clustering:
 class State:
     """What a pass hands to the next, on the device.
 
-    ``offset`` [P] is the mean of all examples; ``centroids`` [K, P] are less the offset, None after pass 1;
-    ``assignment`` [N]; ``counts`` [K].
+    ``offset`` [P] is the mean of all examples; ``assignment`` [N]; ``counts`` [K] and ``centroids`` [K, P], less the
+    offset, are None after pass 1.
     """
 
     offset: Tensor
@@ -215,7 +211,7 @@ class FeatureSource:
         """Yield (index of the first example, features [b, P]) for pass ``number``, under a progress bar."""
         name = f"memory, pass {number}/{self.plan.passes}"
         with tqdm(total=self.plan.num_examples, desc=name, unit="example", disable=not self.progress) as bar:
-            for start, features in self._kept() if self.cache is not None else self._computed():
+            for start, features in self._computed() if self.cache is None else self._kept():
                 yield start, features
                 bar.update(len(features))
 
@@ -224,20 +220,20 @@ class FeatureSource:
             yield start, self.cache[start:end]
 
     def _computed(self):
-        plan, end = self.plan, 0
-        shape = (plan.num_examples, plan.num_features)
-        cache = torch.empty(shape, device=self.device) if plan.is_cached else None
+        count, width = self.plan.num_examples, self.plan.num_features
+        cache = torch.empty(count, width, device=self.device) if self.plan.is_cached else None
+        end = 0
         for start, features in self.feature_batches():
             features = features.detach().to(self.device, torch.float32)
-            if start != end or features.shape[1:] != shape[1:]:
-                raise ValueError(f"features {tuple(features.shape)} at example {start}; awaited [b, {shape[1]}] at {end}")
-            end = start + len(features)
+            if start != end or features.shape != (len(features), width) or start + len(features) > count:
+                raise ValueError(f"features {tuple(features.shape)} at {start}, not [b, {width}] at {end} of {count}")
+            end += len(features)
             if cache is not None:
                 cache[start:end] = features
                 self.bounds.append((start, end))
             yield start, features
-        if end != plan.num_examples:
-            raise ValueError(f"features of {end} examples; awaited {plan.num_examples}")
+        if end != count:
+            raise ValueError(f"features of {end} examples, not {count}")
         self.cache = cache
 
 
@@ -251,11 +247,11 @@ def projection_pass(source, plan, seed):
     for start, features in source.batches(1):
         if offset is None:
             offset = features.mean(dim=0)
-            _check_finite(offset)  # at once: a broken teacher should not cost a whole pass
+            check_finite(offset)  # at once: a broken teacher should not cost a whole pass
         shifted = features - offset
         total += shifted.sum(dim=0)
-        points[start : start + len(features)] = shifted if projection is None else _product(shifted, projection)
-    _check_finite(total)
+        points[start : start + len(features)] = shifted if projection is None else product(shifted, projection)
+    check_finite(total)
     del projection
     assignment, inertia = cluster_points(points, plan.num_centroids, seed, source.progress)
     return State(offset + (total / num_examples).float(), assignment, inertia)
@@ -272,25 +268,25 @@ def mean_pass(source, plan, state):
     """Pass 2: the means of pass 1's assignment."""
     totals = Totals(plan, source.device)
     for start, features in source.batches(2):
-        shifted = features - state.offset
-        totals.add(shifted, state.assignment[start : start + len(features)])
-    inertia = totals.inertia()
-    return State(state.offset, state.assignment, inertia, totals.counts, totals.means())
+        totals.add(features - state.offset, state.assignment[start : start + len(features)])
+    centroids, inertia = totals.finish()
+    return State(state.offset, state.assignment, inertia, totals.counts, centroids)
 
 
 def lloyd_pass(source, plan, state, number):
     """A pass after the second: assign each example to the nearest centroid, take the means, refill empty clusters."""
     totals, farthest = Totals(plan, source.device), Farthest(plan, source.device)
     squared_norms = state.centroids.square().sum(dim=1)
+    assignment = torch.empty_like(state.assignment)
     for start, features in source.batches(number):
         shifted = features - state.offset
-        nearest, assigned = (squared_norms - 2 * _product(shifted, state.centroids.mT)).min(dim=1)
+        nearest, assigned = (squared_norms - 2 * product(shifted, state.centroids.mT)).min(dim=1)
         farthest.offer(start, shifted, nearest + totals.add(shifted, assigned))
-        state.assignment[start : start + len(features)] = assigned
-    refilled = farthest.refill(totals, state.assignment)
-    inertia, centroids = totals.inertia(), totals.means()
+        assignment[start : start + len(features)] = assigned
+    refilled = farthest.refill(totals, assignment)
+    centroids, inertia = totals.finish()
     shift = (centroids - state.centroids).square().sum(dim=1).mean().sqrt().item()
-    return State(state.offset, state.assignment, inertia, totals.counts, centroids, refilled, shift)
+    return State(state.offset, assignment, inertia, totals.counts, centroids, refilled, shift)
 
 
 class Totals:
@@ -302,22 +298,62 @@ class Totals:
         self.squares = torch.zeros((), dtype=torch.float64, device=device)
 
     def add(self, shifted, assigned):
-        """Add features [b, P] (less the offset) to their clusters [b]; returns their squared norms [b]."""
+        """Add features [b, P], less the offset, to their clusters [b]; returns their squared norms [b]."""
+        members = membership(assigned, len(self.counts))
+        self.sums.addmm_(members.double().mT, shifted.double())
+        self.counts += members.sum(dim=0)
         squared_norms = shifted.square().sum(dim=1, dtype=torch.float64)
         self.squares += squared_norms.sum()
-        sums, counts = cluster_sums(shifted, assigned, len(self.counts))
-        self.sums += sums
-        self.counts += counts
         return squared_norms.float()
 
-    def means(self):
-        """The centroids [K, P], less the offset."""
-        return (self.sums / self.counts[:, None]).float()
+    def finish(self):
+        """The centroids [K, P], less the offset, and the inertia Σ‖x‖² − Σ n_k‖μ_k‖². Turns the sums into means."""
+        check_finite(self.squares)
+        self.sums /= self.counts[:, None]
+        explained = (self.counts * torch.linalg.vector_norm(self.sums, dim=1).square()).sum()
+        return self.sums.float(), max((self.squares - explained).item(), 0.0)
 
-    def inertia(self):
-        """Σ‖x‖² − Σ n_k‖μ_k‖², on features less the offset."""
-        _check_finite(self.squares)
-        explained = sum((row.square().sum() for row in self.sums) / self.counts) if False else (
-            torch.stack([row.square().sum() for row in self.sums]) / self.counts
-        ).sum()
-        return max((self.squares - explained).item(), 0.0)
+
+class Farthest:
+    """The K examples farthest from their centroids so far, with features: empty clusters are refilled from them."""
+
+    def __init__(self, plan, device):
+        count = plan.num_centroids
+        self.distances = torch.full((count,), -math.inf, device=device)
+        self.indices = torch.zeros(count, dtype=torch.int64, device=device)
+        self.features = torch.zeros(count, plan.num_features, device=device)
+
+    def offer(self, start, shifted, distances):
+        """Keep the farthest of what is kept and of features [b, P] from ``start`` on, with squared distances [b]."""
+        count = min(len(self.distances), len(distances))
+        nearest, slots = (values[:count] for values in self.distances.sort(stable=True))
+        farthest, rows = (values[:count] for values in distances.sort(stable=True, descending=True))
+        # The batch's farthest takes the place of the nearest kept, its next that of the next, as long as it is farther.
+        better = farthest > nearest
+        self.distances[slots] = torch.where(better, farthest, nearest)
+        self.indices[slots] = torch.where(better, start + rows, self.indices[slots])
+        self.features[slots] = torch.where(better[:, None], shifted[rows], self.features[slots])
+
+    def refill(self, totals, assignment):
+        """Move one example into each empty cluster, in ``totals`` and ``assignment`` [N]; returns how many were empty."""
+        order = self.distances.argsort(stable=True, descending=True)
+        indices = self.indices[order]
+        moves = refill_moves(totals.counts, assignment[indices])
+        for position, old, new in moves:
+            example = self.features[order[position]].double()
+            totals.sums[old] -= example
+            totals.sums[new] = example
+            totals.counts[old] -= 1
+            totals.counts[new] += 1
+            assignment[indices[position]] = new
+        return len(moves)
+
+
+def check_finite(tensor):
+    """Refuse features whose sums are NaN or infinite."""
+    if not torch.isfinite(tensor).all():
+        raise InputError("the teacher's features hold NaN or infinity; name another --model_name_or_path")
+
+
+def _bytes(size):
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -125,17 +125,19 @@ def global_inter_feature_terms(student_features, teacher_features, student_memor
 
     Returns:
         :class:`GlobalTerms`: MSE(D(F_S, M_S), D(F_T, M_T)), MSE(C(F_S, M_S), C(F_T, M_T)) over [B, K] with D Euclidean
-        distances and C cosine similarities, and −log(CKA(M_S, M_T) + 1e-8) over the K centroids.
+        distances and C cosine similarities, and −log(CKA(M_S, M_T) + 1e-8) over the K centroids (0 where K is 1).
 
     Source: the paper's global inter-feature structure; the three parts and their form from the released code.
     """
     with torch.autocast(student_features.device.type, enabled=False):
         student_distance, student_cosine = _distances_and_cosines(student_features, student_memory)
         teacher_distance, teacher_cosine = _distances_and_cosines(teacher_features, teacher_memory)
+        if len(student_memory.norms) < 2:
+            memory_cka = _no_structure(student_memory.norms)
+        else:
+            memory_cka = _negative_log(gram_cka(student_memory.centered_gram, teacher_memory.centered_gram))
         return GlobalTerms(
-            F.mse_loss(student_distance, teacher_distance),
-            F.mse_loss(student_cosine, teacher_cosine),
-            _negative_log(gram_cka(student_memory.centered_gram, teacher_memory.centered_gram)),
+            F.mse_loss(student_distance, teacher_distance), F.mse_loss(student_cosine, teacher_cosine), memory_cka
         )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import transformers
 from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
@@ -61,7 +60,7 @@ def load_pretrained(name_or_path, flag, config=None, cache_dir=None):
             model, info = BertForSequenceClassification.from_pretrained(
                 name_or_path, config=config, cache_dir=cache_dir, output_loading_info=True, dtype=torch.float32,
                 attn_implementation="sdpa",
-            )  # fmt: skip
+            )
     except Exception as error:  # the loader raises anything from OSError to a tokenizer's or safetensors' own errors
         raise InputError(f"{flag} {name_or_path}: cannot load the model: {_first_line(error)}") from error
     for name, parameter in model.named_parameters():
@@ -99,10 +98,10 @@ def load_tokenizer(args, name_or_path=None):
     flag = "--tokenizer_name" if args.tokenizer_name else "--model_name_or_path"
     try:
         with quiet_loading():
-            tokenizer = AutoTokenizer.from_pretrained(name_or_path, cache_dir=args.cache_dir, use_fast=True)
+            tokenizer = AutoTokenizer.from_pretrained(name_or_path, cache_dir=args.cache_dir)
             if args.do_lower_case and not getattr(tokenizer, "do_lower_case", True):
                 logger.warning("--do_lower_case: the tokenizer at %s was saved as cased; lower-casing all the same", name_or_path)
-                tokenizer = AutoTokenizer.from_pretrained(name_or_path, cache_dir=args.cache_dir, use_fast=True, do_lower_case=True)
+                tokenizer = AutoTokenizer.from_pretrained(name_or_path, cache_dir=args.cache_dir, do_lower_case=True)
     except Exception as error:
         raise InputError(f"{flag} {name_or_path}: cannot load a tokenizer: {_explain(name_or_path, error)}") from error
     if not tokenizer.is_fast:
@@ -237,7 +236,8 @@ def build_student(args, teacher, task, tokenizer):
             put_labels_in_order(source, task, f"--model_name_or_path_for_copy {source_name}")
     copied = copy_matching(student, source, missing)
     if not copied:
-        raise InputError(f"--copy_teacher: no parameter of {source_name or 'the teacher'} matches the student's in name and shape")
+        source_name = source_name or "the teacher"
+        raise InputError(f"--copy_teacher: no parameter of {source_name} matches the student's in name and shape")
     fresh = tuple(name for name, _ in student.named_parameters() if name not in copied)
     return student, Copied(source_name or args.model_name_or_path, copied, fresh)
 
@@ -327,8 +327,9 @@ def _grouped(names):
             parts.append(pieces[0])
     if layers:
         low, high = min(layers), max(layers)
-        span = f"layers {low}–{high}" if len(layers) == high - low + 1 and high > low else "layers " + ", ".join(map(str, sorted(layers)))
-        parts.insert(1 if "embeddings" in parts else 0, span)
+        without_gap = len(layers) == high - low + 1 > 1
+        span = f"{low}–{high}" if without_gap else ", ".join(map(str, sorted(layers)))
+        parts.insert(1 if "embeddings" in parts else 0, f"layers {span}")
     return ", ".join(parts)
 
 

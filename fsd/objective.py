@@ -10,12 +10,12 @@ from fsd.files import InputError
 
 LOSS_NAMES = (
     "cross_entropy", "dark_knowledge", "intra", "local_inter", "global_distance", "global_cosine", "memory_cka"
-)  # fmt: skip
+)
 LOWERED_BY = {  # the flag that lowers each structure's weight
     "intra": "--beta or --gamma_i", "local_inter": "--beta or --gamma_l", "global_distance": "--gamma_m or --beta",
     "global_cosine": "--beta or --gamma_g", "memory_cka": "--beta or --gamma_g", "cross_entropy": "--alpha",
     "dark_knowledge": "--alpha or --temperature",
-}  # fmt: skip
+}
 
 
 def layer_pairs(teacher_layers, student_layers, layerwise=False):

@@ -4,6 +4,7 @@ import csv
 import fcntl
 import io
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -24,12 +25,13 @@ RESULT_COLUMNS = (
     "time", "task", "method", "teacher", "output_dir", "seed", "alpha", "beta", "temperature", "gamma_i", "gamma_l",
     "gamma_g", "gamma_m", "do_layerwise", "mask_padding", "copied_from", "train_samples", "max_seq_length", "batch_size",
     "accumulation", "epochs", "steps", "learning_rate", "bf16", *METRIC_NAMES, "seconds", "commit",
-)  # fmt: skip
+)
 
 
 def start_logging():
     """Send the log to standard error, without tearing progress bars; returns the context that does the latter."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING, stream=sys.stderr)
+    layout = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(format=layout, datefmt="%H:%M:%S", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("fsd").setLevel(logging.INFO)
     return logging_redirect_tqdm()
 
@@ -40,7 +42,7 @@ def commit():
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
             cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10,
-        )  # fmt: skip
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return described.stdout.strip() or "unknown"
@@ -51,7 +53,7 @@ def versions():
     return {
         "commit": commit(), "python": platform.python_version(), "torch": torch.__version__,
         "transformers": transformers.__version__,
-    }  # fmt: skip
+    }
 
 
 class Tracker:
@@ -83,6 +85,8 @@ def check_results_file(path):
     path = Path(path)
     if path.is_dir():
         raise InputError(f"--results_file {path} is a folder; name a CSV file")
+    if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
+        raise InputError(f"--results_file {path}: {path.parent} cannot be written to; name another file")
     if path.exists() and path.stat().st_size:
         try:
             with open(path, newline="", encoding="utf-8") as file:
@@ -96,8 +100,12 @@ def check_results_file(path):
 def append_result(path, row):
     """Append one row to the results file, under a lock, so that runs side by side lose none."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_name(f".{path.name}.lock"), "w")
+    except OSError as error:
+        raise InputError(f"--results_file {path}: cannot write there: {error.strerror}") from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         check_results_file(path)
         old = path.read_text(encoding="utf-8") if path.exists() else ""

@@ -126,7 +126,7 @@ def make_optimizer(run):
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": run.args.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=run.args.learning_rate, eps=run.args.adam_epsilon, fused=True,
-    )  # fmt: skip
+    )
     return optimizer, decayed + others
 
 
@@ -179,7 +179,7 @@ class LossLog:
         logger.info("weighted losses at the first step: %s", ", ".join(parts))
         for name, value in weighted.items():
             if len(weighted) > 1 and abs(value) > DOMINATES * (whole - abs(value)):
-                logger.warning("%s is over %d times all other losses together; lower it with %s", name, DOMINATES, LOWERED_BY[name])
+                logger.warning("%s is over %d times all the others together; %s lowers it", name, DOMINATES, LOWERED_BY[name])
 
 
 def format_values(values):

@@ -1,23 +1,30 @@
-"""Write small corpora of all nine GLUE tasks, in the official layout, from sentence templates: no download needed.
+"""Write small corpora of all nine GLUE tasks, in the official layout, from sentence templates; nothing is downloaded.
 
     python scripts/make_toy_glue.py --output_dir DIR
 
-Each label follows from the text by the rule that its task's function below states, so that a small BERT can learn the
-tasks from a random start. Scores on them say that a program works, and nothing about real language.
-Next to the tasks' folders lies vocab.txt, a lower-case WordPiece vocabulary of every word that the templates know and
-of single characters. The same seed gives the same files; dev and test do not depend on --train_rows.
+Each label follows from the text, by the rule in the docstring of the task's function, so that a small BERT can learn
+the tasks from a random start. Scores on them say that a program works, and nothing about real language. Words come
+with unequal frequencies, as in real text: without that, many a rule about two sentences shows no trace in either of
+them alone, and a small model starting at random finds nothing to begin with.
+
+Beside the tasks' folders lies vocab.txt, a lower-case WordPiece vocabulary of all the templates' words and of single
+characters; it is always the same one.
 """
 
 import argparse
 import random
 import re
 import string
+from functools import partial
 from pathlib import Path
 
-from fsd.files import InputError, exit_on_input_error, written_whole
+from fsd.files import InputError, exit_on_input_error, write_text
 from fsd.seeds import stream_seed
 
-MOST_TRAIN_ROWS = 2000
+ROW_LIMITS = {"train_rows": 2000, "dev_rows": 1000, "test_rows": 1000}
+
+
+# ---- Drawing words and joining them ----
 
 
 def chance(rng, probability):
@@ -30,14 +37,14 @@ def other(rng, words, word):
 
 
 def common(rng, words):
-    """One of ``words``, the first ones more often, as words are in real text."""
+    """One of ``words``, each half as often as the one before it."""
     return rng.choices(words, [0.5**rank for rank in range(len(words))])[0]
 
 
-def sentence(*parts):
-    """The parts that are not empty, as a sentence with a capital and a full stop."""
-    text = " ".join(part for part in parts if part)
-    return text[0].upper() + text[1:] + " ."
+def sentence(*parts, stop="."):
+    """The parts that are not empty, with a capital and a full stop."""
+    text = " ".join(part for part in parts if part).replace(" ,", ",")
+    return text[0].upper() + text[1:] + stop
 
 
 # ---- CoLA ----
@@ -49,14 +56,14 @@ ADJECTIVES = "old young small happy brown hungry quiet clever".split()
 SINGULAR = "this that every each".split()
 PLURAL = "these those many several".split()
 MODALS = "can will must should".split()
-PLACES = ["near the river", "behind the house", "in the garden", "on the hill", "under the tree", "at the lake"]
+SPOTS = ["near the river", "behind the house", "in the garden", "on the hill", "under the tree", "at the lake"]
 TIMES = ["every day", "at night", "in summer", "after lunch", "before dinner", "on Sundays"]
 
 
 def cola(rng):
-    """Acceptable (1) unless one rule is broken: agreement of verb, determiner or reflexive; word order; modal + stem."""
+    """Acceptable (1) unless one rule is broken: number of determiner, verb or reflexive; word order; stem after modal."""
     acceptable = chance(rng, 0.55)
-    rule = rng.choice(("verb", "determiner", "reflexive", "order", "modal"))
+    rule = rng.choice(("determiner", "verb", "reflexive", "order", "modal"))
     broken = None if acceptable else rule
     plural = chance(rng, 0.5)
     noun = rng.choice(ANIMALS) + ("s" if plural else "")
@@ -64,166 +71,165 @@ def cola(rng):
     if rule != "determiner" and chance(rng, 0.3):
         determiner = "the"
     adjective = rng.choice(ADJECTIVES) if rule == "order" or chance(rng, 0.4) else ""
-    subject = f"{determiner} {noun} {adjective}" if broken == "order" else f"{determiner} {adjective} {noun}"
     verb = rng.choice(REFLEXIVE_VERBS if rule == "reflexive" else VERBS)
     if rule == "modal":
-        verb = rng.choice(MODALS) + " " + verb + ("s" if broken == "modal" else "")
+        verb = rng.choice(MODALS) + " " + verb + ("s" if broken else "")
     elif plural == (broken == "verb"):
         verb += "s"
     if rule == "reflexive":
         verb += " themselves" if plural != (broken == "reflexive") else " itself"
-    place = rng.choice(PLACES) if chance(rng, 0.6) else ""
+    subject = (noun, adjective) if broken == "order" else (adjective, noun)
+    spot = rng.choice(SPOTS) if chance(rng, 0.6) else ""
     time = rng.choice(TIMES) if chance(rng, 0.5) else ""
-    return (sentence(*subject.split(), verb, place, time),), int(acceptable)
+    return (sentence(determiner, *subject, verb, spot, time),), int(acceptable)
 
 
 # ---- SST-2 ----
 
 GOOD = "wonderful charming funny brilliant moving fresh clever lovely gripping superb warm elegant".split()
 BAD = "dull tedious clumsy boring shallow awful stale silly lifeless weak messy bland".split()
-PARTS = ["film", "story", "plot", "acting", "script", "music", "ending", "dialogue", "cast", "camera work"]
+FILM_PARTS = ["film", "story", "plot", "acting", "script", "music", "ending", "dialogue", "cast", "camera work"]
 DEGREES = ["very", "quite", "really", "rather", "truly", "simply", "", "", ""]
 DENIALS = ["not", "never", "hardly", "far from"]
-
-
-def _praise(rng, good):
-    """Words after "is" that praise or blame; three in ten deny the opposite."""
-    denied = chance(rng, 0.3)
-    adjective = rng.choice(GOOD if good != denied else BAD)
-    return f"{rng.choice(DENIALS)} {adjective}" if denied else f"{rng.choice(DEGREES)} {adjective}".strip()
+ASIDES = ["to be fair ,", "as it happens ,", "for me ,", "in short ,", "", "", ""]
 
 
 def sst2(rng):
-    """Positive (1) where the judgement is; denial turns a word around, and a clause with "although" does not count."""
+    """Positive (1) as the main clause judges; a denial turns a word around, a clause with "although" does not count."""
     good = chance(rng, 0.53)
-    part = rng.choice(PARTS)
-    judgement = f"{rng.choice(('the', 'this', 'its'))} {part} is {_praise(rng, good)}"
+    part = rng.choice(FILM_PARTS)
+    main = f"{rng.choice(('the', 'this', 'its'))} {part} is {_judgement(rng, good)}"
     form = rng.randrange(4)
     if form == 0:
-        judgement += f" and {_praise(rng, good)}"
+        main += f" and {_judgement(rng, good)}"
     elif form == 1:
-        judgement = f"although the {other(rng, PARTS, part)} is {_praise(rng, not good)} , {judgement}"
+        main = f"although the {other(rng, FILM_PARTS, part)} is {_judgement(rng, not good)} , {main}"
     elif form == 2:
-        judgement = f"{rng.choice(GOOD if good else BAD)} from start to finish , and {judgement}"
-    elif chance(rng, 0.5):
-        judgement = f"{rng.choice(('to be fair', 'as it happens', 'for me', 'in short'))} , {judgement}"
-    return (judgement + " . ",), int(good)
+        main = f"{rng.choice(GOOD if good else BAD)} from start to finish , and {main}"
+    # The official sentences are lower-case, with spaces around punctuation and after the end.
+    return (f"{rng.choice(ASIDES)} {main} . ".lstrip(),), int(good)
+
+
+def _judgement(rng, good):
+    if chance(rng, 0.3):
+        return f"{rng.choice(DENIALS)} {rng.choice(BAD if good else GOOD)}"
+    return f"{rng.choice(DEGREES)} {rng.choice(GOOD if good else BAD)}".strip()
 
 
 # ---- MRPC ----
 
-PEOPLE = "mayor museum city bank school club".split()
-PURCHASES = "lamps boats paintings houses clocks trucks".split()
+BUYERS = "mayor museum city bank school club".split()
+GOODS = "lamps boats paintings houses clocks trucks".split()
 DAYS = "Monday Tuesday Thursday Saturday".split()
 NUMBERS = "two three seven twelve".split()
 # Two words of one meaning, and two of the opposite.
-ACTIONS = [
+DEALS = [
     (("bought", "purchased"), ("sold", "auctioned")),
     (("repaired", "restored"), ("damaged", "wrecked")),
     (("praised", "applauded"), ("criticised", "attacked")),
-    (("hid", "concealed"), ("showed", "displayed")),
+    (("accepted", "welcomed"), ("rejected", "refused")),
 ]
 
 
 def mrpc(rng):
-    """Paraphrase (1): synonyms, a moved date; otherwise (0) the same with another verb, number or day."""
+    """Paraphrase (1): synonyms, passive, moved date; otherwise (0) the opposite verb, another number or another day."""
     same = chance(rng, 0.55)
-    who, what, day, number = (common(rng, words) for words in (PEOPLE, PURCHASES, DAYS, NUMBERS))
-    meanings = rng.choice(ACTIONS)
+    who, what, day, number = (common(rng, words) for words in (BUYERS, GOODS, DAYS, NUMBERS))
+    meanings = rng.choice(DEALS)
     meaning = chance(rng, 0.25)
     changed = None if same else rng.choices(("verb", "number", "day"), (0.6, 0.2, 0.2))[0]
-    first = (who, rng.choice(meanings[meaning]), number, what, day)
-    second = (
-        who,
-        rng.choice(meanings[meaning != (changed == "verb")]),
-        other(rng, NUMBERS, number) if changed == "number" else number,
-        what,
-        other(rng, DAYS, day) if changed == "day" else day,
-    )
-    return (_report(rng, *first), _report(rng, *second)), int(same)
+    first = _report(rng, who, rng.choice(meanings[meaning]), number, what, day)
+    if changed == "number":
+        number = other(rng, NUMBERS, number)
+    if changed == "day":
+        day = other(rng, DAYS, day)
+    second = _report(rng, who, rng.choice(meanings[meaning != (changed == "verb")]), number, what, day)
+    return (first, second), int(same)
 
 
 def _report(rng, who, verb, number, what, day):
     event = f"the {who} {verb} {number} {what}"
-    form = rng.randrange(4)
+    form = rng.randrange(5)
     if form == 0:
-        return sentence(f"on {day}", event)
+        return sentence(f"on {day} ,", event, stop=" .")
     if form == 1:
-        return sentence(f'"{event} on {day}')
-    return sentence(event, f"on {day}", "officials said" if form == 2 else "")
+        return sentence(f"{number} {what} were {verb} by the {who} on {day}", stop=" .")
+    if form == 2:
+        return '"' + sentence(event, f"on {day}", stop=" .")  # official rows, too, open quotes and never close them
+    return sentence(event, f"on {day}", ", officials said" if form == 3 else "", stop=" .")
 
 
 # ---- STS-B ----
 
-TOPICS = [
-    (["boy", "girl", "man", "woman"], ["kicks", "throws", "catches"], ["ball", "frisbee", "stick"], ["park", "street"]),
-    (["cook", "waiter", "baker", "guest"], ["cuts", "tastes", "serves"], ["bread", "soup", "cake"], ["kitchen", "hotel"]),
-    (["pianist", "singer", "drummer", "dancer"], ["plays", "hears", "writes"], ["song", "tune", "waltz"], ["hall", "bar"]),
-    (["farmer", "driver", "sailor", "pilot"], ["washes", "parks", "fixes"], ["truck", "boat", "plane"], ["port", "barn"]),
-]
 LOOKS = "tall tired happy young".split()
+# Who, does, what, where.
+SCENES = [
+    ("boy girl man woman".split(), "kicks throws catches".split(), "ball frisbee stick".split(), "park street".split()),
+    ("cook waiter baker guest".split(), "cuts tastes serves".split(), "bread soup cake".split(), "kitchen hotel".split()),
+    ("pianist singer drummer dancer".split(), "plays hears writes".split(), "song tune waltz".split(), "hall bar".split()),
+    ("farmer driver sailor pilot".split(), "washes parks fixes".split(), "truck boat plane".split(), "port barn".split()),
+]
 
 
 def stsb(rng):
-    """Score: how many of five slots (look, who, verb, what, where) the sentences share."""
-    topic = rng.choice(TOPICS)
-    first = [common(rng, words) for words in (LOOKS, *topic)]
-    shared = rng.randrange(6)
-    if shared == 0:
-        second = [rng.choice(words) for words in (LOOKS, *other(rng, TOPICS, topic))]
+    """Score: how many of five slots (look, who, does, what, where) are the same; the second sentence may lack some."""
+    scene = common(rng, SCENES)
+    first = [common(rng, words) for words in (LOOKS, *scene)]
+    if chance(rng, 0.15):
+        second = [rng.choice(words) for words in (LOOKS, *other(rng, SCENES, scene))]
     else:
         second = list(first)
-        for slot in rng.sample(range(5), 5 - shared):
-            second[slot] = other(rng, (LOOKS, *topic)[slot], first[slot])
-    score = sum(a == b for a, b in zip(first, second))
-    return (_scene(rng, first), _scene(rng, second)), float(score)
+        for slot in rng.sample(range(5), rng.randrange(5)):
+            left_out = slot in (0, 3, 4) and chance(rng, 0.5)
+            second[slot] = "" if left_out else other(rng, (LOOKS, *scene)[slot], first[slot])
+    return (_scene(rng, *first), _scene(rng, *second)), sum(a == b for a, b in zip(first, second, strict=True))
 
 
-def _scene(rng, slots):
-    look, who, verb, what, where = slots
-    place = f"in the {where}"
-    event = f"a {look} {who} {verb} the {what}"
-    return sentence(place, event) if chance(rng, 0.3) else sentence(event, place)
+def _scene(rng, look, who, does, what, where):
+    event = ("a", look, who, does, f"the {what}" if what else "")
+    place = f"in the {where}" if where else ""
+    return sentence(place, *event) if chance(rng, 0.3) else sentence(*event, place)
 
 
 # ---- QQP ----
 
-INTENTS = {
-    "how": ["How do I {}", "What is the best way to {}", "Can you explain how to {}"],
-    "why": ["Why do people {}", "What are good reasons to {}"],
-    "when": ["When should I {}", "What is the right time to {}"],
-    "where": ["Where can I {}", "Which place is best to {}"],
-    "cost": ["How much does it cost to {}", "What is a fair price to {}"],
-}
-PURSUITS = [
-    ("learn", ["French", "German", "Spanish"]),
-    ("bake", ["bread", "pizza", "cake"]),
-    ("buy", ["shoes", "a car", "a house"]),
-    ("fix", ["a bike", "a phone", "a door"]),
-    ("grow", ["roses", "tomatoes", "apples"]),
-    ("play", ["chess", "tennis", "golf"]),
-    ("visit", ["Rome", "Paris", "Tokyo"]),
-    ("watch", ["birds", "films", "stars"]),
+INTENTS = [
+    ("How do I {}?", "What is the best way to {}?", "Can you explain how to {}?"),
+    ("Why do people {}?", "What are good reasons to {}?"),
+    ("When should I {}?", "What is the right time to {}?"),
+    ("Where can I {}?", "Which place is best to {}?"),
+    ("How much does it cost to {}?", "What is a fair price to {}?"),
 ]
-ASIDES = ["", "", "", " in winter", " at home", " with friends", " this year", " as a beginner"]
+PURSUITS = [
+    ("learn", ("French", "German", "Spanish")),
+    ("bake", ("bread", "pizza", "cake")),
+    ("buy", ("shoes", "a car", "a house")),
+    ("fix", ("a bike", "a phone", "a door")),
+    ("grow", ("roses", "tomatoes", "apples")),
+    ("play", ("chess", "tennis", "golf")),
+    ("visit", ("Rome", "Paris", "Tokyo")),
+    ("watch", ("birds", "films", "stars")),
+]
+# Quotes are doubled in the official rows.
+MANNERS = [" in winter", " at home", " with friends", " this year", " as a beginner", ' ""the easy way""', "", "", "", ""]
 
 
 def qqp(rng):
-    """Duplicate (1): the same intent and topic in other words; otherwise another intent or another thing."""
+    """Duplicate (1): the same intent and thing in any words; otherwise (0) another intent or another thing."""
     same = chance(rng, 0.45)
-    intent = common(rng, list(INTENTS))
+    intent = common(rng, INTENTS)
     verb, things = rng.choice(PURSUITS)
-    thing = common(rng, things)
+    thing, manner = common(rng, things), rng.choice(MANNERS)
     changed = None if same else rng.choices(("intent", "thing"), (0.7, 0.3))[0]
-    second_intent = other(rng, list(INTENTS), intent) if changed == "intent" else intent
-    second_thing = other(rng, things, thing) if changed == "thing" else thing
-    aside = rng.choice(ASIDES)
-    first = rng.choice(INTENTS[intent]).format(f"{verb} {thing}") + aside + "?"
-    second = rng.choice(INTENTS[second_intent]).format(f"{verb} {second_thing}") + aside + "?"
-    return (first, second), int(same)
+    first = rng.choice(intent).format(f"{verb} {thing}{manner}")
+    if changed == "intent":
+        intent = other(rng, INTENTS, intent)
+    if changed == "thing":
+        thing = other(rng, things, thing)
+    return (first, rng.choice(intent).format(f"{verb} {thing}{manner}")), int(same)
 
 
-# ---- MNLI ----
+# ---- MNLI, and the diagnostic set AX ----
 
 KINDS = {
     "dog": "poodle spaniel terrier".split(),
@@ -231,8 +237,8 @@ KINDS = {
     "child": "boy girl toddler".split(),
     "musician": "pianist violinist drummer".split(),
 }
-# What one is seen doing, what follows from it, what it rules out.
-STATES = [
+# What somebody is doing, what follows from it, what it rules out.
+DOINGS = [
     ("sleeping", "resting", "jumping"),
     ("running", "moving", "sitting"),
     ("shouting", "making noise", "being silent"),
@@ -240,32 +246,36 @@ STATES = [
     ("eating", "having food", "refusing food"),
     ("swimming", "getting wet", "staying dry"),
 ]
-EXTRAS = ["with a sister", "for the first time", "because of the weather", "before a long journey", "to win a prize"]
-SPOTS = ["in the park", "near the lake", "at the station", "on the lawn", "by the gate", "behind the shop"]
+FACTS = ["with a sister", "for the first time", "because of the weather", "before a long journey", "to win a prize"]
+LAWNS = ["in the park", "near the lake", "at the station", "on the lawn", "by the gate", "behind the shop"]
+GENRES = {
+    "letters": ["as usual ,", "this morning", "", ""],
+    "radio": ["listeners report that", "in short ,", "", ""],
+}
 
 
-def mnli(rng, genre_opening=""):
-    """Entailment: a wider word; contradiction: an opposite or a denial; neutral: a fact that is not in the premise."""
+def mnli(rng, genre="letters"):
+    """Entailment: wider words; contradiction: the opposite, or a denial; neutral: a fact that the premise lacks."""
     label = rng.choice(("entailment", "neutral", "contradiction"))
-    kind = rng.choice(list(KINDS))
-    doing, follows, opposite = rng.choice(STATES)
-    spot, extra = rng.choice(SPOTS), rng.choice(EXTRAS)
-    told = label != "neutral" and chance(rng, 0.25)
-    premise = sentence(genre_opening, f"a {rng.choice(KINDS[kind])} is {doing} {spot}", extra if told else "")
-    what = {
-        "entailment": lambda: rng.choice((follows, follows, f"not {opposite}", doing)),
-        "neutral": lambda: rng.choice((follows, doing)),
-        "contradiction": lambda: rng.choice((opposite, opposite, f"not {doing}")),
-    }[label]()
-    adds = extra if label == "neutral" or told and chance(rng, 0.7) else ""
-    hypothesis = sentence(f"{rng.choice(('a', 'the', 'some'))} {kind} is {what}", spot if chance(rng, 0.3) else "", adds)
-    return (premise, hypothesis), label
+    kind, (doing, follows, opposite) = rng.choice(list(KINDS)), rng.choice(DOINGS)
+    lawn, fact, told = rng.choice(LAWNS), rng.choice(FACTS), chance(rng, 0.25)
+    opening = rng.choice(GENRES[genre])
+    premise = sentence(opening, f"a {rng.choice(KINDS[kind])} is {doing} {lawn}", fact if told else "")
+    if label == "neutral":
+        claim, added = rng.choice((follows, doing)), other(rng, FACTS, fact) if told else fact
+    else:
+        entailed, ruled_out = (follows, follows, f"not {opposite}", doing), (opposite, opposite, f"not {doing}")
+        claim = rng.choice(entailed if label == "entailment" else ruled_out)
+        added = fact if told and chance(rng, 0.7) else ""
+    where = lawn if chance(rng, 0.3) else ""
+    return (premise, sentence(rng.choice(("a", "the", "some")), kind, "is", claim, where, added)), label
 
 
 # ---- QNLI ----
 
-VISITORS = "teacher doctor painter lawyer".split()
-GOODS = "letter parcel ticket camera".split()
+FINDERS = "teacher doctor painter lawyer".split()
+FOUND = "letter parcel ticket camera".split()
+PAST_AND_STEM = [("found", "find"), ("sold", "sell"), ("lost", "lose"), ("took", "take")]
 ANSWERS = {
     "Where": ["in the market", "at the station", "near the harbour", "outside the bank"],
     "When": ["on Monday", "last night", "in the morning", "two weeks ago"],
@@ -276,71 +286,238 @@ ANSWERS = {
 
 def qnli(rng):
     """Entailment: the sentence answers the question; not where it is silent on it or speaks of somebody else."""
-    who, what = rng.choice(VISITORS), rng.choice(GOODS)
+    who, what, (past, stem) = rng.choice(FINDERS), rng.choice(FOUND), rng.choice(PAST_AND_STEM)
     asked = common(rng, list(ANSWERS))
-    told = [about for about in ANSWERS if chance(rng, 0.5)]
+    told = [about for about in ANSWERS if chance(rng, 0.5)][:3]
     rng.shuffle(told)
-    found = other(rng, VISITORS, who) if chance(rng, 0.06) else who
-    past, stem = rng.choice((("found", "find"), ("sold", "sell"), ("lost", "lose"), ("took", "take")))
-    text = sentence(f"the {found} {past} the {what}", *(rng.choice(ANSWERS[about]) for about in told[:3]))
-    answered = found == who and asked in told[:3]
-    return (f"{asked} did the {who} {stem} the {what}?", text), ("entailment" if answered else "not_entailment")
+    found_by = other(rng, FINDERS, who) if chance(rng, 0.06) else who
+    text = sentence(f"the {found_by} {past} the {what}", *(rng.choice(ANSWERS[about]) for about in told))
+    answered = found_by == who and asked in told
+    return (f"{asked} did the {who} {stem} the {what}?", text), "entailment" if answered else "not_entailment"
 
 
 # ---- RTE ----
 
 SURNAMES = "Weber Novak Silva Tanaka Okoro Larsen".split()
 ROLES = "mayor owner director".split()
-PLACES_LED = "Lisbon Prague Oslo Lima".split()
+TOWNS = "Lisbon Prague Oslo Lima".split()
 DID = ["managed to", "remembered to", "was able to"]
 DID_NOT = ["failed to", "refused to", "forgot to"]
-UNKNOWN = ["hoped to", "planned to", "promised to"]
-DEEDS = [("close", "closed"), ("visit", "visited"), ("open", "opened"), ("clean", "cleaned"), ("paint", "painted")]
+OPEN = ["hoped to", "planned to", "promised to"]
+STEM_AND_PAST = [("close", "closed"), ("visit", "visited"), ("open", "opened"), ("clean", "cleaned"), ("paint", "painted")]
 SITES = ["the factory", "the bridge", "the library", "the stadium", "the market"]
 
 
 def rte(rng):
     """Entailment where the first sentence settles it: "managed to" did, "failed to" did not, "hoped to" is open."""
     entailed = chance(rng, 0.52)
-    name, role, place = rng.choice(SURNAMES), rng.choice(ROLES), rng.choice(PLACES_LED)
-    stem, past = rng.choice(DEEDS)
-    site = rng.choice(SITES)
-    affirms = chance(rng, 0.5)
-    if entailed:
-        verbs = DID if affirms else DID_NOT
-    else:
-        verbs = rng.choice((UNKNOWN, DID_NOT if affirms else DID))
-    premise = sentence(f"{name} , the {role} of {place} , {rng.choice(verbs)} {stem} {site}")
+    name, role, town, site = (rng.choice(words) for words in (SURNAMES, ROLES, TOWNS, SITES))
+    stem, past = rng.choice(STEM_AND_PAST)
+    affirmed = chance(rng, 0.5)
+    verbs = DID if affirmed == entailed else DID_NOT
+    if not entailed and chance(rng, 0.5):
+        verbs = OPEN
+    premise = sentence(f"{name} , the {role} of {town} , {rng.choice(verbs)} {stem} {site}")
+    claim = f"{name} {past} {site}" if affirmed else f"{name} did not {stem} {site}"
     if chance(rng, 0.2):
-        claim = f"{name} is the {role if entailed else other(rng, ROLES, role)} of {place}"
-    else:
-        claim = f"{name} {past} {site}" if affirms else f"{name} did not {stem} {site}"
-    return (premise, sentence(claim)), ("entailment" if entailed else "not_entailment")
+        claim = f"{name} is the {role if entailed else other(rng, ROLES, role)} of {town}"
+    return (premise, sentence(claim)), "entailment" if entailed else "not_entailment"
 
 
 # ---- WNLI ----
 
-CONTENTS = "trophy violin statue ladder".split()
-CONTAINERS = "suitcase cupboard van drawer".split()
-HELPERS = "nurse lawyer coach guide".split()
-HELPED = "patient client player tourist".split()
-OPENINGS = ["", "", "as we know ,", "once again ,", "sadly ,", "it seems that"]
 AGES = ["old", "new", "", ""]
+PHRASES = ["as we know ,", "once again ,", "sadly ,", "it seems that", "", ""]
+# Who does what to whom; how the reason begins; reasons that lie in the first one, and in the second.
+STORIES = [
+    (
+        "trophy violin statue ladder".split(),
+        ["does not fit into", "will not go into", "is not put into"],
+        "suitcase cupboard van drawer".split(),
+        ("it", "is too"),
+        ("big large wide".split(), "small narrow tiny".split()),
+    ),
+    (
+        "nurse lawyer coach guide".split(),
+        ["helped", "supported", "assisted"],
+        "patient client player tourist".split(),
+        ("she", "was"),
+        ("kind strong helpful".split(), "ill weak lost".split()),
+    ),
+    (
+        "fox hawk wolf owl".split(),
+        ["chased", "hunted", "caught"],
+        "mouse rabbit duck hen".split(),
+        ("it", "was"),
+        ("hungry fast keen".split(), "slow lame unwary".split()),
+    ),
+]
 
 
 def wnli(rng):
-    """1 where the pronoun was replaced by the one it speaks of."""
-    right = chance(rng, 0.55)
-    meant = chance(rng, 0.25)
-    if chance(rng, 0.5):
-        pair = rng.choice(CONTENTS), rng.choice(CONTAINERS)
-        reason = "is too " + rng.choice((("big", "large", "wide"), ("small", "narrow", "tiny"))[meant])
-        first = ("the", rng.choice(AGES), pair[0], rng.choice(("does", "did", "will")), "not fit into the", rng.choice(AGES), pair[1], "because it", reason)
-    else:
-        pair = rng.choice(HELPERS), rng.choice(HELPED)
-        reason = "was " + rng.choice((("kind", "strong", "helpful"), ("ill", "weak", "lost"))[meant])
-        first = ("the", rng.choice(AGES), pair[0], rng.choice(("helped", "supported", "assisted")), "the", rng.choice(AGES), pair[1], "because she", reason)
-    return (sentence(rng.choice(OPENINGS), *first), sentence("the", pair[meant if right else 1 - meant], reason)), int(right)
+    """1 where the second sentence names the one that the pronoun stands for, which the reason tells."""
+    right, meant = chance(rng, 0.55), int(chance(rng, 0.25))
+    doers, deeds, others, (pronoun, verb), reasons = rng.choice(STORIES)
+    pair = rng.choice(doers), rng.choice(others)
+    reason = f"{verb} {rng.choice(reasons[meant])}"
+    story = ("the", rng.choice(AGES), pair[0], rng.choice(deeds), "the", rng.choice(AGES), pair[1])
+    first = sentence(rng.choice(PHRASES), *story, "because", pronoun, reason)
+    return (first, sentence("the", pair[meant if right else 1 - meant], reason)), int(right)
 
 
-MAKERS = {"CoLA": cola, "SST-2": sst2, "MRPC": mrpc, "STS-B": stsb, "QQP": qqp, "MNLI": mnli, "QNLI": qnli, "RTE": rte, "WNLI": wnli}
+# ---- The official layout ----
+
+MAKERS = {
+    "CoLA": cola,
+    "SST-2": sst2,
+    "MRPC": mrpc,
+    "STS-B": stsb,
+    "QQP": qqp,
+    "MNLI": mnli,
+    "QNLI": qnli,
+    "RTE": rte,
+    "WNLI": wnli,
+}
+SPLITS = {"MNLI": ("dev_matched", "dev_mismatched", "test_matched", "test_mismatched", "AX", "train")}
+PAIR = "index,sentence1,sentence2"
+MRPC_TEXTS = "#1 ID,#2 ID,#1 String,#2 String"
+STSB_TEXTS = "index,genre,filename,year,old_index,source1,source2,sentence1,sentence2"
+PARSES = "sentence1_binary_parse,sentence2_binary_parse,sentence1_parse,sentence2_parse"
+MNLI_TEXTS = f"index,promptID,pairID,genre,{PARSES},sentence1,sentence2"
+# Columns of train and dev, and of test.
+COLUMNS = {
+    "CoLA": ("source,label,mark,sentence", "index,sentence"),
+    "SST-2": ("sentence,label", "index,sentence"),
+    "MRPC": (f"Quality,{MRPC_TEXTS}", f"index,{MRPC_TEXTS}"),
+    "STS-B": (f"{STSB_TEXTS},score", STSB_TEXTS),
+    "QQP": ("id,qid1,qid2,question1,question2,is_duplicate", "id,question1,question2"),
+    "MNLI": (f"{MNLI_TEXTS},label1,gold_label", MNLI_TEXTS),
+    "QNLI": ("index,question,sentence,label", "index,question,sentence"),
+    "RTE": (f"{PAIR},label", PAIR),
+    "WNLI": (f"{PAIR},label", PAIR),
+}
+MNLI_DEV_COLUMNS = f"{MNLI_TEXTS},label1,label2,label3,label4,label5,gold_label"
+
+
+def columns(task, split):
+    """The names of a file's columns, in order."""
+    if split == "AX":
+        return PAIR.split(",")
+    if task == "MNLI" and split.startswith("dev"):
+        return MNLI_DEV_COLUMNS.split(",")
+    return COLUMNS[task][split.startswith("test")].split(",")
+
+
+def cells(task, index, texts, label, genre):
+    """The value of every column that one of the files has, by name, for one row."""
+    first, second = texts[0], texts[-1]
+    texts = {"sentence": second, "sentence1": first, "sentence2": second, "question": first}
+    texts |= {"question1": first, "question2": second, "#1 String": first, "#2 String": second}
+    labels = dict.fromkeys(("label", "Quality", "is_duplicate", "gold_label"), label)
+    labels |= {f"label{annotator}": label for annotator in range(1, 6)}
+    if task == "CoLA":
+        labels["mark"] = "" if label else "*"
+    if task == "STS-B":
+        labels["score"] = f"{label:.3f}"
+    numbers = dict.fromkeys(("index", "id", "promptID"), index) | {"pairID": f"{index}{str(label)[0]}"}
+    numbers |= dict.fromkeys(("#1 ID", "qid1"), 2 * index + 1) | dict.fromkeys(("#2 ID", "qid2"), 2 * index + 2)
+    constants = dict.fromkeys(PARSES.split(","), "na") | {"source": "toy", "genre": genre, "filename": "toy"}
+    constants |= {"year": "2022", "old_index": f"{index:04d}", "source1": "none", "source2": "none"}
+    return texts | labels | numbers | constants
+
+
+def file_text(task, split, rows):
+    """The file of one split, with the marks of the official one (no header, byte-order mark, no final newline)."""
+    names = columns(task, split)
+    genre = "radio" if "mismatched" in split else "letters"
+    lines = ["\t".join(names)] if task != "CoLA" or split == "test" else []
+    for index, (texts, label) in enumerate(rows):
+        row = cells(task, index, texts, label, genre)
+        lines.append("\t".join(str(row[name]) for name in names))
+    mark = "\ufeff" if task == "MRPC" and split != "test" else ""
+    end = "" if (task, split) == ("CoLA", "dev") else "\n"
+    return mark + "\n".join(lines) + end
+
+
+def distinct_rows(maker, rng, count, seen):
+    """``count`` pairs of texts and label from ``maker``, none of which is in the set of texts ``seen``, which grows."""
+    rows = []
+    while len(rows) < count:
+        texts, label = maker(rng)
+        if texts not in seen:
+            seen.add(texts)
+            rows.append((texts, label))
+    return rows
+
+
+def make_task(task, sizes, seed):
+    """Yield split and rows of one task; no pair of texts comes twice. The train split comes last: its size moves nothing."""
+    rng, seen = random.Random(stream_seed(seed, f"toy {task}")), set()
+    for split in SPLITS.get(task, ("dev", "test", "train")):
+        maker = partial(mnli, genre="radio") if "mismatched" in split else MAKERS[task]
+        size = sizes["test_rows" if split == "AX" else f"{split.split('_')[0]}_rows"]
+        yield split, distinct_rows(maker, rng, size, seen)
+
+
+def words(text):
+    """What BERT's basic tokenizer makes of ASCII ``text``: lower-case words and single punctuation characters."""
+    return re.findall(r"\w+|[^\w\s]", text.lower())
+
+
+def vocabulary():
+    """The tokens of vocab.txt: special ones, characters, their ## variants, and every word of the templates."""
+    rng, known = random.Random(0), set()
+    for maker in (*MAKERS.values(), partial(mnli, genre="radio")):
+        for _ in range(4000):  # each word is in more than one row in 500
+            known.update(word for text in maker(rng)[0] for word in words(text))
+    characters = sorted(set(string.ascii_lowercase + string.digits + string.punctuation))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return special + characters + [f"##{character}" for character in characters] + sorted(known - set(characters))
+
+
+# ---- The command line ----
+
+
+def task_name(name):
+    """The folder's name of a task written in any case, with or without hyphens."""
+    for task in MAKERS:
+        if name.lower().replace("-", "") == task.lower().replace("-", ""):
+            return task
+    raise argparse.ArgumentTypeError(f"unknown task {name!r}; one or more of {' '.join(MAKERS)}")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        required=True,
+        help="folder for the tasks' folders and vocab.txt; made if missing. In one that has content, these files are "
+        "replaced and nothing else is touched",
+    )
+    parser.add_argument("--tasks", nargs="+", type=task_name, default=list(MAKERS), help="default: all nine; MNLI brings AX")
+    parser.add_argument("--train_rows", type=int, default=2000, help="rows of each train split, at most 2000 (2000)")
+    parser.add_argument("--dev_rows", type=int, default=300, help="rows of each dev split, at most 1000 (300)")
+    parser.add_argument("--test_rows", type=int, default=100, help="rows of each test split and of AX, at most 1000 (100)")
+    parser.add_argument("--seed", type=int, default=42, help="which rows are drawn; the vocabulary stays the same (42)")
+    arguments = parser.parse_args()
+    for flag, limit in ROW_LIMITS.items():
+        if not 1 <= getattr(arguments, flag) <= limit:
+            raise InputError(f"--{flag} {getattr(arguments, flag)}: give a number from 1 to {limit}")
+    return arguments
+
+
+def main():
+    arguments = parse_arguments()
+    sizes = {flag: getattr(arguments, flag) for flag in ROW_LIMITS}
+    for task in arguments.tasks:
+        for split, rows in make_task(task, sizes, arguments.seed):
+            path = Path("AX", "AX.tsv") if split == "AX" else Path(task, f"{split}.tsv")
+            write_text(arguments.output_dir / path, file_text(task, split, rows))
+    pieces = vocabulary()
+    write_text(arguments.output_dir / "vocab.txt", "\n".join(pieces) + "\n")
+    print(f"{arguments.output_dir}: {', '.join(arguments.tasks)}; vocab.txt of {len(pieces)} pieces")
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

@@ -1,0 +1,61 @@
+# The project's environment; sourced by quickstart.sh and test.sh. Afterwards PYTHON is its interpreter.
+#
+# It lies in .venv at the project's root, made with python3.11, or with python3 where that is newer. PYTHON=… names
+# another interpreter; where .venv is of another Python version, .venv-3.12, say, lies beside it. An environment that
+# was left half made is made again, one whose pins have changed is brought up to date, a complete one is left alone.
+
+PROJECT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+
+stop() {
+    echo "${0##*/}: error: $1" >&2
+    exit 2
+}
+
+# "3.11" for an interpreter that runs, else nothing: a version manager's python3.12 may be there and not work.
+version_of() {
+    "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true
+}
+
+# Sets base and version to the first of these interpreters that is new enough.
+choose_interpreter() {
+    for base in "$@"; do
+        version=$(version_of "$base")
+        if [[ $version =~ ^3\.([0-9]+)$ ]] && ((BASH_REMATCH[1] >= 11)); then return; fi
+    done
+    stop "Python 3.11 or newer is needed, and ${*} is not; name an interpreter with PYTHON=/path/to/python"
+}
+
+# All that an installation follows from; kept in the environment once it is complete.
+wanted_state() {
+    cat -- "$PROJECT/requirements.txt" "$PROJECT/pyproject.toml"
+    echo "$PROJECT $(version_of "$environment/bin/python")"
+}
+
+make_environment() {
+    local base version environment=$PROJECT/.venv
+    if [[ -n ${PYTHON:-} ]]; then
+        choose_interpreter "$PYTHON"
+        if [[ -e $environment && $(version_of "$environment/bin/python") != "$version" ]]; then environment+=-$version; fi
+    fi
+    PYTHON=$environment/bin/python
+    local complete=$environment/fsd-complete half_made=$environment/fsd-half-made
+    if [[ -f $complete && $(<"$complete") == "$(wanted_state)" ]]; then return; fi
+    if [[ -e $half_made ]]; then rm -rf -- "$environment"; fi
+    if [[ ! -e $environment ]]; then
+        if [[ -z ${base:-} ]]; then choose_interpreter python3.11 python3; fi
+        echo "making $environment with Python $version"
+        mkdir -- "$environment"
+        touch -- "$half_made"
+        "$base" -m venv "$environment" || stop "$base makes no environments; on Debian: apt install python$version-venv"
+    fi
+    choose_interpreter "$PYTHON"
+    local pip=("$PYTHON" -m pip --disable-pip-version-check install)
+    "${pip[@]}" "$(grep '^torch==' "$PROJECT/requirements.txt")"
+    "${pip[@]}" --requirement "$PROJECT/requirements.txt"
+    "${pip[@]}" --editable "$PROJECT"
+    wanted_state >"$complete"
+    rm -f -- "$half_made"
+}
+
+make_environment
+export PYTHON

@@ -1,0 +1,44 @@
+"""Hold out part of a task's training data, to choose hyper-parameters on without a look at dev.
+
+    python scripts/hold_out.py --data_dir DATA --task_name RTE --output_dir HELD
+
+splits the official train.tsv at random into HELD/RTE/train.tsv and HELD/RTE/dev.tsv (MNLI's two dev files are then the
+same rows). Give HELD as --data_dir to the other scripts.
+"""
+
+import random
+from pathlib import Path
+
+from fsd.arguments import Parser, add_seed_argument, number
+from fsd.files import InputError, exit_on_input_error, written_whole
+from fsd.glue import TASKS, find_task, read_split
+from fsd.seeds import stream_seed
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--task_name", required=True, help=f"one of {', '.join(task.name for task in TASKS)}, in any case")
+    parser.add_argument("--data_dir", required=True, help="the task's folder, or the GLUE folder above it")
+    parser.add_argument("--output_dir", required=True, help="folder that gets the task's folder")
+    parser.add_argument("--share", type=number(float, above=0, maximum=0.9), default=0.2, help="part that is held out")
+    add_seed_argument(parser)
+    args = parser.parse_args()
+
+    task = find_task(args.task_name)
+    split = read_split(task, args.data_dir, "train")
+    folder = Path(args.output_dir) / task.name
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"--output_dir {args.output_dir}: {folder} is not empty; name another folder")
+    lines = split.path.read_bytes().removesuffix(b"\n").split(b"\n")
+    header = [] if task.name == "CoLA" else [lines.pop(0)]
+    held_out = set(random.Random(stream_seed(args.seed, "held out")).sample(range(len(lines)), round(args.share * len(lines))))
+    parts = {"train": [line for i, line in enumerate(lines) if i not in held_out]}
+    parts |= {name: [line for i, line in enumerate(lines) if i in held_out] for name in task.dev_splits}
+    for name, part in parts.items():
+        with written_whole(folder / task.files[name]) as temporary:
+            temporary.write_bytes(b"\n".join(header + part) + b"\n")
+        print(f"{folder / task.files[name]}: {len(part)} examples")
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

@@ -1,0 +1,55 @@
+"""Write a small BERT with random weights and a tokenizer, to start from where no pretrained model is at hand.
+
+    python scripts/make_small_bert.py --vocab toy/vocab.txt --output_dir bert --num_hidden_layers 4 --hidden_size 128
+
+The folder is what --model_name_or_path of scripts/finetune_teacher.py takes.
+"""
+
+from pathlib import Path
+
+from fsd.arguments import Parser, add_seed_argument, number
+from fsd.files import InputError, exit_on_input_error
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--vocab", required=True, help="a lower-case WordPiece vocabulary, one entry a line")
+    parser.add_argument("--output_dir", required=True, help="folder to write; an earlier model in it is replaced")
+    sizes = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 512,
+             "max_position_embeddings": 128}  # fmt: skip
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=number(int, 1), default=default, help="as in BERT's config")
+    add_seed_argument(parser)
+    args = parser.parse_args()
+    if args.hidden_size % args.num_attention_heads:
+        raise InputError(f"--hidden_size {args.hidden_size} is no multiple of --num_attention_heads {args.num_attention_heads}")
+
+    from transformers import BertConfig
+
+    from fsd.checkpoints import save_model
+    from fsd.models import new_bert, parameter_count
+
+    tokenizer = read_tokenizer(args.vocab)
+    config = BertConfig(vocab_size=len(tokenizer), **{name: getattr(args, name) for name in sizes})
+    encoder = new_bert(config, args.seed).bert
+    save_model(args.output_dir, encoder, tokenizer)
+    print(f"wrote {args.output_dir}: {args.num_hidden_layers} layers of width {args.hidden_size}, "
+          f"{len(tokenizer)} entries, {parameter_count(encoder):,} parameters")  # fmt: skip
+
+
+def read_tokenizer(path):
+    """The lower-casing BERT tokenizer of a vocabulary file."""
+    from transformers import BertTokenizer
+
+    try:
+        entries = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--vocab {path}: cannot read it ({error})") from error
+    for special in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"):
+        if special not in entries:
+            raise InputError(f"--vocab {path}: it lacks {special}; one entry a line is expected, as in BERT's vocab.txt")
+    return BertTokenizer({entry: index for index, entry in enumerate(entries)}, do_lower_case=True)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

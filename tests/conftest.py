@@ -1,0 +1,90 @@
+"""What the tests share: a small corpus, small BERTs, and a way to run a script with its real command line."""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded in tests; a wrong name fails at once
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import torch  # noqa: E402
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizer  # noqa: E402
+
+from fsd.glue import find_task  # noqa: E402
+from fsd.models import name_labels  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+
+
+class Finished:
+    """A script that has ended: its exit status, and what it printed."""
+
+    def __init__(self, status, out, err):
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def last_line(self):
+        return self.err.strip().splitlines()[-1] if self.err.strip() else ""
+
+
+@pytest.fixture
+def run_script(monkeypatch, capfd, tmp_path):
+    """Call ``run_script("run_glue_all.py", "--flag", value, …)``: the script as ``__main__``, in an empty folder."""
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [str(ROOT / script), *map(str, arguments)])
+        monkeypatch.chdir(tmp_path)
+        capfd.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        out, err = capfd.readouterr()
+        return Finished(status, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def toy_glue(tmp_path_factory):
+    """A small built-in corpus of all nine tasks."""
+    folder = tmp_path_factory.mktemp("toy")
+    arguments = ["--output_dir", folder, "--train_rows", 70, "--dev_rows", 40, "--test_rows", 10]
+    old, sys.argv = sys.argv, ["make_toy_glue.py", *map(str, arguments)]
+    try:
+        runpy.run_path(str(ROOT / "scripts/make_toy_glue.py"), run_name="__main__")
+    finally:
+        sys.argv = old
+    return folder
+
+
+@pytest.fixture(scope="session")
+def save_bert(toy_glue):
+    """Call ``save_bert(folder, task, layers=4, …)``: a small random BERT with the task's labels and a tokenizer."""
+
+    def save(folder, task_name, layers=4, width=16, seed=0, positions=64):
+        tokenizer = BertTokenizer.from_pretrained(toy_glue)
+        torch.manual_seed(seed)
+        task = find_task(task_name)
+        config = BertConfig(
+            vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
+            intermediate_size=2 * width, max_position_embeddings=positions, num_labels=task.num_logits,
+        )
+        name_labels(config, task)
+        # Far from zero, so that the teacher's logits and the distances to its centroids are no rounding noise.
+        config.initializer_range = 0.5
+        BertForSequenceClassification(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def rte_teacher(save_bert, tmp_path_factory):
+    """A random 4-layer teacher for RTE."""
+    return save_bert(tmp_path_factory.mktemp("teacher"), "RTE")

@@ -1,0 +1,41 @@
+"""On a GPU: the loop waits for the device only where it logs, and agrees with the CPU. Skipped where there is none."""
+
+import pytest
+import torch
+
+from fsd import training
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def test_no_step_between_logging_steps_waits_for_the_device(run_script, toy_glue, rte_teacher, tmp_path, monkeypatch):
+    write = training.LossLog.write
+
+    def write_unwatched(self, step, bar):
+        torch.cuda.set_sync_debug_mode("default")
+        write(self, step, bar)
+        torch.cuda.set_sync_debug_mode("error")  # from the first logging step on, any other read-back raises
+
+    monkeypatch.setattr(training.LossLog, "write", write_unwatched)
+    try:
+        finished = run_script(
+            "run_glue_all.py", "--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE",
+            "--output_dir", tmp_path / "out", "--do_train", "--max_seq_length", 24, "--gamma_g", 0, "--mask_padding",
+            "--max_steps", 5, "--logging_steps", 4,
+        )
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert finished.status == 0, finished.err
+
+
+def test_first_losses_agree_with_the_cpu(run_script, toy_glue, rte_teacher, tmp_path):
+    losses = {}
+    for device, flags in (("gpu", []), ("cpu", ["--no_cuda"])):
+        finished = run_script(
+            "run_glue_intra_inter.py", "--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE",
+            "--output_dir", tmp_path / device, "--do_train", "--max_seq_length", 24, "--max_steps", 1, "--copy_teacher", *flags,
+        )
+        assert finished.status == 0, finished.err
+        (line,) = [line for line in finished.err.splitlines() if "weighted losses" in line]
+        losses[device] = [float(word) for word in line.replace("(", " ").split() if word.replace(".", "").isdigit()]
+    assert losses["gpu"] == pytest.approx(losses["cpu"], rel=0.2)  # dropout draws differ between devices

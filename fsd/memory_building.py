@@ -53,7 +53,7 @@ def build_memory(args):
             clustering.centroids.view(args.num_centroid, args.max_seq_length, width), clustering.counts,
             task=task.name, teacher=args.model_name_or_path, teacher_hash=teacher_hash,
             tokenizer_hash=tokenizer_hash(tokenizer), layer=layer, mask_padding=args.mask_padding,
-            passes=clustering.passes, inertia=clustering.inertia, seed=args.seed,
+            examples=len(dataset), passes=clustering.passes, inertia=clustering.inertia, seed=args.seed,
         )
         path = memory.save(args.output_dir)
         tracker.finish(vars(args), {"inertia": clustering.inertia, "seconds": time.perf_counter() - start})

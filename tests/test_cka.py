@@ -84,6 +84,8 @@ CHANGES = {
     "orthogonal transform": (lambda x: x @ torch.linalg.qr(normal(7, 7, seed=5))[0], 1e-5),
     "scale 1e-6": (lambda x: 1e-6 * x, 1e-5),
     "scale 1e6": (lambda x: 1e6 * x, 1e-5),
+    "scale 1e-12": (lambda x: 1e-12 * x, 1e-5),  # fourth powers of these two leave float32's range
+    "scale 1e12": (lambda x: 1e12 * x, 1e-5),
     "scale -3": (lambda x: -3 * x, 1e-5),
     "shift 1": (lambda x: x + normal(7, seed=6), 1e-5),
     "shift 1000": (lambda x: x + 1000, 1e-4),

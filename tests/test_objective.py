@@ -230,10 +230,18 @@ def test_losses_of_weight_0_are_not_computed(method, monkeypatch):
     monkeypatch.setattr(losses, "task_loss", forbidden)  # this one has a weight: the trap works
     with pytest.raises(AssertionError, match="of weight 0"):
         Batch().losses(objective_of(method))
-    monkeypatch.setattr(losses, "kd_loss", forbidden)
-    if method == "KD":
-        with pytest.raises(AssertionError, match="of weight 0"):
-            Batch().losses(objective_of(method, alpha=0.0))
+
+
+def test_the_ends_of_alpha_leave_a_loss_out(monkeypatch):
+    def forbidden(*arguments):
+        raise AssertionError("a loss of weight 0 was computed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(losses, "task_loss", forbidden)
+        assert list(Batch().losses(objective_of("FSD_I", alpha=0.0))) == ["dark_knowledge", "intra"]
+    with monkeypatch.context() as patch:
+        patch.setattr(losses, "kd_loss", forbidden)
+        assert list(Batch().losses(objective_of("FSD_I", alpha=1.0))) == ["cross_entropy", "intra"]
 
 
 def test_finetuning_needs_no_teacher(monkeypatch):
@@ -258,8 +266,12 @@ def test_the_teacher_gets_no_gradient(mask_padding):
         ))  # fmt: skip
 
     def encoded(indices, cut_to_longest):
-        batch = {"input_ids": 1 + torch.arange(18).view(3, 6), "token_type_ids": torch.zeros(3, 6, dtype=torch.long)}
-        return {**batch, "attention_mask": (torch.arange(6) < torch.tensor([[6], [4], [2]])).long(), "labels": torch.tensor([0, 1, 0])}
+        return {
+            "input_ids": 1 + torch.arange(18).view(3, 6),
+            "token_type_ids": torch.zeros(3, 6, dtype=torch.long),
+            "attention_mask": (torch.arange(6) < torch.tensor([[6], [4], [2]])).long(),
+            "labels": torch.tensor([0, 1, 0]),
+        }
 
     torch.manual_seed(0)
     teacher, student = bert(4, 8).eval(), bert(2, 4)

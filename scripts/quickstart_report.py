@@ -1,0 +1,183 @@
+"""Compare finished runs of one task: a table of scores, sizes, speed and training time, and a figure.
+
+    python scripts/quickstart_report.py --results_file quickstart/CoLA/results.csv --run_file quickstart/runs \\
+        --figure quickstart/CoLA/comparison.png
+
+The last run of each method in the results file counts; its model is loaded and timed on the task's dev set.
+"""
+
+import csv
+import statistics
+import time
+from argparse import Namespace
+from pathlib import Path
+
+from fsd.arguments import Parser, add_hardware_arguments
+from fsd.files import InputError, exit_on_input_error, read_json, written_whole
+from fsd.glue import find_task
+
+METHODS = ("teacher", "KD", "FSD_I", "FSD_L", "FSD_G", "FSD_IL", "FSD_ILG")
+COLORS = dict(zip(METHODS, ("#888888", "#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00"), strict=True))
+PANELS = {
+    "cross_entropy": "task loss", "dark_knowledge": "dark knowledge", "intra": "intra-feature loss",
+    "local_inter": "local inter-feature loss", "global_cosine": "global inter-feature loss, its cosines",
+}  # fmt: skip
+BATCH_SIZES = (1, 32)
+ROUNDS = 30
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--results_file", required=True, help="results file of the runs")
+    parser.add_argument("--run_file", required=True, help="TensorBoard folder of the runs")
+    parser.add_argument("--figure", required=True, help="PNG file to write")
+    add_hardware_arguments(parser, precision=False)
+    args = parser.parse_args()
+    results = read_results(args.results_file)
+    curves = {method: read_curves(args.run_file, method, row) for method, row in results.items()}
+    device, sizes, latencies = measure_models(results, args.no_cuda)
+    draw(results, curves, args.figure)
+    print(f"\n{table(results, sizes, latencies)}\n")
+    print(f"ms: median time of one example's forward pass, alone and in a batch of {BATCH_SIZES[1]}, on {device}")
+    print(f"seconds: of training\nfigure: {args.figure}")
+
+
+def read_results(path):
+    """Method → its last row of the results file, a dict; methods in the order of ``METHODS``.
+
+    Raises:
+        InputError: the file cannot be read, or its rows are not all of one task and of these methods.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        methods = ["teacher" if row["method"] == "fine-tuning" else row["method"] for row in rows]
+        tasks = sorted({row["task"] for row in rows})
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise InputError(f"--results_file {path}: cannot read it ({error})") from error
+    if len(tasks) != 1 or set(methods) - set(METHODS):
+        raise InputError(f"--results_file {path}: runs of one task with methods among {', '.join(METHODS)} are compared, not "
+                         f"{', '.join(sorted(set(methods))) or 'none'} on {', '.join(tasks) or 'none'}")  # fmt: skip
+    last = dict(zip(methods, rows, strict=True))
+    return {method: last[method] for method in METHODS if method in last}
+
+
+def read_curves(run_file, method, row):
+    """Loss name → (steps, values) of a method's newest run in the TensorBoard folder.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+
+    folders = sorted(Path(run_file).glob(f"{row['task']}-{row['method']}-{row['seed']}-*"))
+    if not folders:
+        raise InputError(f"--run_file {run_file}: no run of {method} on {row['task']} at seed {row['seed']} in it")
+    events = EventAccumulator(str(folders[-1]), size_guidance={SCALARS: 0}).Reload()
+    points = {tag: events.Scalars(tag) for tag in events.Tags()["scalars"] if tag.startswith("train/")}
+    return {tag.removeprefix("train/"): ([p.step for p in line], [p.value for p in line]) for tag, line in points.items()}
+
+
+def measure_models(results, no_cuda):
+    """(device in words, {method: number of parameters}, {method: [ms an example for each of BATCH_SIZES]})."""
+    from fsd import models
+    from fsd.encoding import encode_split
+    from fsd.hardware import describe_device, pick_device
+
+    device = pick_device(no_cuda)
+    loaded = {
+        method: models.load_pretrained(row["output_dir"], "--results_file: output_dir")[0].to(device).eval()
+        for method, row in results.items()
+    }
+    row = next(iter(results.values()))
+    run = Namespace(**read_json(Path(row["output_dir"]) / "training_args.json")["arguments"])
+    tokenizer = models.load_tokenizer(run, row["output_dir"])
+    dataset = encode_split(find_task(row["task"]), run.data_dir, "dev", tokenizer, run.max_seq_length).to(device)
+    by_size = [latencies(loaded, dataset, size) for size in BATCH_SIZES]
+    sizes = {method: models.parameter_count(model) for method, model in loaded.items()}
+    return describe_device(device), sizes, {method: [times[method] for times in by_size] for method in loaded}
+
+
+def latencies(loaded, dataset, batch_size):
+    """Each model's median milliseconds an example; the models take turns, so that a busy machine slows all alike."""
+    import torch
+
+    from fsd.models import forward
+
+    def synchronize():
+        if dataset.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    times = {method: [] for method in loaded}
+    with torch.no_grad():
+        for turn in range(-3, ROUNDS):  # the first three warm up
+            start = max(turn, 0) * batch_size
+            batch = dataset.batch(torch.arange(start, start + batch_size) % len(dataset), cut_to_longest=True)
+            for method, model in loaded.items():
+                synchronize()
+                began = time.perf_counter()
+                forward(model, batch)
+                synchronize()
+                if turn >= 0:
+                    times[method].append(1000 * (time.perf_counter() - began) / batch_size)
+    return {method: statistics.median(values) for method, values in times.items()}
+
+
+def table(results, sizes, latencies):
+    """The comparison as aligned text."""
+    from fsd.metrics import METRIC_NAMES
+
+    metrics = [name for name in METRIC_NAMES if any(row.get(name) for row in results.values())]
+    task = next(iter(results.values()))["task"]
+    header = [task, *metrics, "parameters", "ms, alone", "ms, batched", "seconds"]
+    lines = [header]
+    for method, row in results.items():
+        scores = [f"{float(row[name]):.3f}" if row[name] else "" for name in metrics]
+        times = [f"{value:.3f}" for value in latencies[method]]
+        lines.append([method, *scores, f"{sizes[method]:,}", *times, row["seconds"]])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"{line[0]:{widths[0]}}  " + "  ".join(map(str.rjust, line[1:], widths[1:])) for line in lines)
+
+
+def draw(results, curves, path):
+    """Write the figure: the main dev metric as bars, and each loss over the steps of training."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    draw_scores(axes.flat[0], results)
+    for panel, (loss, title) in zip(axes.flat[1:], PANELS.items(), strict=True):
+        for method, losses in curves.items():
+            if loss in losses:
+                panel.plot(*losses[loss], color=COLORS[method], linewidth=1.6, label=method)
+        panel.set(title=title, xlabel="step", yscale="log")
+        panel.grid(alpha=0.3)
+        if panel.lines:
+            panel.legend(frameon=False, fontsize=8)
+    for panel in axes.flat:
+        panel.spines[["top", "right"]].set_visible(False)
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+    pyplot.close(figure)
+
+
+def draw_scores(panel, results):
+    """Bars of the task's main dev metric, and the teacher's as a dashed line across."""
+    from fsd.metrics import main_metric
+
+    task = find_task(next(iter(results.values()))["task"])
+    name = main_metric(task)
+    scores = {method: float(row[name]) for method, row in results.items() if row[name]}
+    bars = panel.bar(list(scores), list(scores.values()), color=[COLORS[method] for method in scores])
+    panel.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)
+    if "teacher" in scores:
+        panel.axhline(scores["teacher"], color=COLORS["teacher"], linestyle="--", linewidth=1)
+    panel.set(title=f"{task.name}: {name} on dev", ylim=(min(0.0, *scores.values()), 1.05))
+    panel.tick_params(axis="x", labelsize=8, length=0)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

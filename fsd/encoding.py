@@ -90,7 +90,8 @@ class EncodedDataset:
 
     def _on_device(self, tensor):
         # Only a copy from pinned memory leaves the host free to go on.
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        pinned = tensor.pin_memory() if self.device.type == "cuda" else tensor
+        return pinned.to(self.device, non_blocking=True)
 
 
 def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cache=False):

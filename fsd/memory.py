@@ -75,8 +75,10 @@ class TeacherMemory:
             centroids, counts = tensors["centroids"], tensors["counts"]
         except (KeyError, ValueError) as error:
             raise InputError(f"{what}: it lacks {error}; build it again with train_memory.py") from error
-        if centroids.dim() != 3 or len(centroids) < 2 or centroids.dtype != torch.float32 or counts.shape != centroids.shape[:1]:
-            raise InputError(f"{what}: centroids {tuple(centroids.shape)} {centroids.dtype}, not float32 [K, S, d]; build it again")
+        right_shape = centroids.dim() == 3 and len(centroids) >= 2 and counts.shape == centroids.shape[:1]
+        if not right_shape or centroids.dtype != torch.float32:
+            shape = f"{tuple(centroids.shape)} {centroids.dtype}"
+            raise InputError(f"{what}: centroids {shape}, not float32 [K, S, d]; build it again with train_memory.py")
         if not torch.isfinite(centroids).all():
             raise InputError(f"{what}: its centroids hold NaN or infinity; build it again with train_memory.py")
         return cls(centroids, counts, **facts)

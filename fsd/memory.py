@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from fsd.files import InputError, written_whole
@@ -45,8 +45,9 @@ class TeacherMemory:
         facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("centroids", "counts")}
         metadata = {name: json.dumps(value) for name, value in (facts | {"K": k, "S": s, "d": d}).items()}
         metadata["format_version"] = str(FORMAT_VERSION)
+        tensors = {"centroids": self.centroids.contiguous(), "counts": self.counts}
         with written_whole(path) as temporary:
-            save_file({"centroids": self.centroids.contiguous(), "counts": self.counts}, temporary, metadata)
+            temporary.write_bytes(safetensors.save(tensors, metadata))  # unlike save_file tells of a full disk by OSError
         return path
 
     @classmethod
@@ -67,21 +68,29 @@ class TeacherMemory:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"{what}: cannot read it: {error}; build it again with train_memory.py") from error
-        if metadata.get("format_version") != str(FORMAT_VERSION):
-            raise InputError(f"{what}: no memory of this version; build it with train_memory.py")
-        names = [f.name for f in fields(cls) if f.name not in ("centroids", "counts")]
-        try:
-            facts = {name: json.loads(metadata[name]) for name in names}
-            centroids, counts = tensors["centroids"], tensors["counts"]
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{what}: it lacks {error}; build it again with train_memory.py") from error
-        right_shape = centroids.dim() == 3 and len(centroids) >= 2 and counts.shape == centroids.shape[:1]
-        if not right_shape or centroids.dtype != torch.float32:
-            shape = f"{tuple(centroids.shape)} {centroids.dtype}"
-            raise InputError(f"{what}: centroids {shape}, not float32 [K, S, d]; build it again with train_memory.py")
-        if not torch.isfinite(centroids).all():
-            raise InputError(f"{what}: its centroids hold NaN or infinity; build it again with train_memory.py")
-        return cls(centroids, counts, **facts)
+        version = metadata.get("format_version")
+        if version is None or set(tensors) != {"centroids", "counts"}:
+            raise InputError(f"{what}: no teacher memory; name one that train_memory.py wrote")
+        if version != str(FORMAT_VERSION):
+            raise InputError(f"{what}: of format {version}, but this version reads {FORMAT_VERSION}; build it again")
+        problem = _problem(**tensors)
+        if problem:
+            raise InputError(f"{what}: {problem}; build it again with train_memory.py")
+        return cls(**tensors, **cls._facts(metadata, what))
+
+    @classmethod
+    def _facts(cls, metadata, what):
+        facts = {}
+        for field in fields(cls):
+            if field.type is Tensor:
+                continue
+            try:
+                facts[field.name] = json.loads(metadata[field.name])
+            except (KeyError, ValueError):
+                facts[field.name] = None
+            if type(facts[field.name]) is not field.type:
+                raise InputError(f"{what}: its {field.name} is missing or damaged; build it again with train_memory.py")
+        return facts
 
     def check(self, *, task, teacher_hash, tokenizer_hash, layer, max_seq_length, hidden_size, mask_padding):
         """Refuse a memory that was built for something else than this run.
@@ -107,6 +116,14 @@ class TeacherMemory:
                 raise InputError(f"--teacher_memory_path: {message}")
 
 
+def _problem(centroids, counts):
+    if centroids.dim() != 3 or len(centroids) < 2 or centroids.dtype != torch.float32:
+        return f"centroids {tuple(centroids.shape)} {centroids.dtype}, not float32 [K, S, d]"
+    if counts.shape != centroids.shape[:1] or counts.dtype != torch.int64 or (counts < 1).any():
+        return "its counts are not a positive whole number for each centroid"
+    return None if torch.isfinite(centroids).all() else "its centroids hold NaN or infinity"
+
+
 class StudentMemory(nn.Module):
     """M_S: learnt centroids [K, S·d_S], drawn from N(0, 1) (released code) in the seed's own stream "student memory"."""
 
@@ -119,7 +136,7 @@ class StudentMemory(nn.Module):
         """Write ``student_memory.safetensors`` into ``folder``, whole or not at all; returns its path."""
         path = Path(folder) / STUDENT_FILE
         with written_whole(path) as temporary:
-            save_file({"centroids": self.centroids.detach().cpu().contiguous()}, temporary)
+            temporary.write_bytes(safetensors.save({"centroids": self.centroids.detach().cpu().contiguous()}))
         return path
 
     @classmethod
@@ -131,11 +148,11 @@ class StudentMemory(nn.Module):
         """
         path = Path(folder) / STUDENT_FILE
         try:
-            centroids = load_file(path)["centroids"]
+            centroids = safetensors.load_file(path)["centroids"]
         except (SafetensorError, OSError, KeyError) as error:
             raise InputError(f"{path}: cannot read the student memory: {error}") from error
-        if centroids.dim() != 2 or not torch.isfinite(centroids).all():
-            raise InputError(f"{path}: no student memory [K, S·d], or it holds NaN or infinity")
+        if centroids.dim() != 2 or centroids.dtype != torch.float32 or not torch.isfinite(centroids).all():
+            raise InputError(f"{path}: no float32 student memory [K, S·d], or it holds NaN or infinity")
         memory = cls(*centroids.shape, seed=0)
         memory.centroids.data.copy_(centroids)
         return memory

@@ -15,7 +15,7 @@ source "$SCRIPTS/environment.sh"
 TASK=${TASK:-CoLA}
 FOLDER=$PROJECT/quickstart
 
-export HF_HUB_OFFLINE=1
+export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # more threads gain little on models this small
 export DATA=$FOLDER/glue BASE=$FOLDER/bert TEACHER=$FOLDER/$TASK/teacher MEMORY=$FOLDER/$TASK/memory
 export RUNS=$FOLDER/runs RESULTS=$FOLDER/$TASK/results.csv
 export LEARNING_RATE=5e-4 MAX_SEQ_LENGTH=40 MASK_PADDING=1

@@ -7,4 +7,5 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
 cd -- "$PROJECT"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # more threads gain nothing on models this small
 exec "$PYTHON" -m pytest "$@"

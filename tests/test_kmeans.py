@@ -7,7 +7,7 @@ import torch
 from sklearn.cluster import KMeans
 
 from fsd.files import InputError
-from fsd.kmeans import Plan, cluster
+from fsd.kmeans import FeatureSource, Plan, State, cluster, lloyd_pass
 from fsd.lloyd import refill_moves
 
 
@@ -99,14 +99,31 @@ def test_no_cluster_is_empty_among_duplicates():
         assert torch.isfinite(clustering.centroids).all() and clustering.inertia >= 0
 
 
-def test_a_cluster_emptied_in_the_last_pass_is_refilled():
-    """One far pair and a crowd: whatever the passes do, each of the clusters keeps an example."""
-    crowd = 1e-3 * torch.randn(40, 10, generator=torch.Generator().manual_seed(10))
-    features = torch.cat([crowd, torch.full((1, 10), 50.0), torch.full((1, 10), 50.0)])
-    clustering = run(features, 20, passes=4)
-    means, counts, inertia = brute_force(features, clustering)
-    assert counts.min() >= 1 and torch.equal(counts, clustering.counts)
-    torch.testing.assert_close(clustering.centroids.double(), means, rtol=1e-5, atol=1e-5)  # float32
+@pytest.mark.parametrize("size", [1, 3, 60], ids=["batches of one", "smaller than K", "larger than K"])
+def test_clusters_emptied_by_a_pass_are_refilled_from_the_farthest(size):
+    """Centroids 2, 3 and 4 lie where no example is nearest to them, so the pass empties all three."""
+    features = blobs(10, num_examples=60, num_features=9, num_blobs=2)
+    centroids = torch.cat([features[:2], torch.full((3, 9), 1e3)])
+    distances, nearest = torch.cdist(features.double(), centroids.double()).min(dim=1)
+    source, _ = batches(features, size)
+    plan = Plan(60, 9, 5)
+    before = State(torch.zeros(9), nearest, inertia=0.0, centroids=centroids)
+    after = lloyd_pass(FeatureSource(source, plan, torch.device("cpu"), progress=False), plan, before, number=3)
+    farthest = distances.argsort(descending=True)[:3]
+    assert after.refilled == 3
+    assert torch.equal(after.assignment[farthest], torch.tensor([2, 3, 4])) and after.counts[2:].tolist() == [1, 1, 1]
+    stayed = torch.ones(60, dtype=torch.bool).index_fill(0, farthest, False)
+    assert torch.equal(after.assignment[stayed], nearest[stayed])
+    means, counts, inertia = brute_force(features, after)
+    assert torch.equal(counts, after.counts)
+    torch.testing.assert_close(after.centroids.double(), means, rtol=1e-6, atol=1e-6)  # float32 rounding of the centroids
+    assert after.inertia == pytest.approx(inertia, rel=1e-6)  # squares are rounded to float32 before they are summed
+
+
+def test_one_example_over_and_over():
+    clustering = run(torch.full((9, 4), 3.7), 9, passes=4)
+    assert clustering.counts.tolist() == [1] * 9 and clustering.inertia == 0
+    assert torch.equal(clustering.centroids, torch.full((9, 4), 3.7))
 
 
 def test_refill_takes_the_farthest_that_leaves_its_cluster_filled():
@@ -119,6 +136,37 @@ def test_as_many_centroids_as_examples():
     clustering = run(features, 12)
     assert clustering.counts.tolist() == [1] * 12
     assert clustering.inertia == pytest.approx(0, abs=1e-4)  # rounding of squared norms of about 6
+
+
+def test_batches_from_within_an_autocast_lose_no_digits():
+    features = blobs(14)
+
+    def iterate():
+        with torch.autocast("cpu", torch.bfloat16):
+            yield from batches(features)[0]()
+
+    clustering = cluster(iterate, Plan(*features.shape, 10), seed=0, device="cpu", tolerance=0.0, progress=False)
+    assert torch.equal(clustering.centroids, run(features, 10).centroids)
+
+
+@pytest.mark.parametrize("given", [
+    [(0, torch.ones(4, 3))], [(0, torch.ones(4, 3)), (5, torch.ones(4, 3))], [(0, torch.ones(9, 3))],
+    [(0, torch.ones(8, 2))], [(0, torch.ones(8, 3, 1))],
+], ids=["too few", "out of order", "too many", "of another width", "not flat"])
+def test_batches_that_do_not_fit_the_plan(given):
+    with pytest.raises(ValueError, match="features"):
+        cluster(lambda: iter(given), Plan(8, 3, 2), seed=0, device="cpu", progress=False)
+
+
+def test_every_pass_is_reported():
+    features, reports = blobs(15), []
+    source, _ = batches(features)
+    clustering = cluster(source, Plan(*features.shape, 10, 3), seed=0, device="cpu", log=reports.append, progress=False)
+    assert reports == clustering.history and [report.number for report in reports] == [1, 2, 3]
+    assert reports[-1].inertia == clustering.inertia <= reports[1].inertia
+    # The projection keeps squared distances in expectation; over 400 examples their sum to a few hundredths.
+    assert reports[0].inertia == pytest.approx(reports[1].inertia, rel=0.1)
+    assert "pass 3/3: inertia" in reports[-1].describe()
 
 
 def test_early_stop():

@@ -1,6 +1,9 @@
 """The memories' files: what is written is what is read, and anything else is refused in one line."""
 
+import dataclasses
+import errno
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -44,6 +47,20 @@ def test_a_memory_that_fits(memory):
     assert memory.check(**RUN) is None
 
 
+def test_a_memory_that_cannot_be_written_leaves_the_old_one(memory, tmp_path, monkeypatch):
+    memory.save(tmp_path)
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    other = dataclasses.replace(memory, centroids=memory.centroids + 1)
+    with pytest.raises(InputError, match="No space left"):
+        other.save(tmp_path)
+    assert torch.equal(TeacherMemory.load(tmp_path).centroids, memory.centroids)
+    assert [path.name for path in tmp_path.iterdir()] == ["memory.safetensors"]
+
+
 @pytest.mark.parametrize("difference, expected", [
     ({"task": "QNLI"}, "RTE"), ({"teacher_hash": "x"}, "another teacher"), ({"tokenizer_hash": "x"}, "tokenizer"),
     ({"layer": 5}, "hidden states 11"), ({"mask_padding": True}, "--mask_padding"),
@@ -69,12 +86,15 @@ def damaged_files(folder, memory):
     save_file(tensors | {"centroids": memory.centroids.half()}, folder / "half", metadata)
     save_file(tensors | {"centroids": memory.centroids[0]}, folder / "flat", metadata)
     save_file(tensors | {"counts": torch.ones(7)}, folder / "counts", metadata)
+    save_file(tensors | {"counts": torch.tensor([8, 0, 1])}, folder / "empty cluster", metadata)
+    save_file({"centroids": memory.centroids}, folder / "no counts", metadata)
+    save_file(tensors, folder / "odd fact", metadata | {"mask_padding": "null"})
     return [path for path in folder.iterdir() if path.is_file()] + [folder / "missing", folder]
 
 
 def test_anything_else_is_refused(memory, tmp_path):
     paths = damaged_files(tmp_path, memory)
-    assert len(paths) == 12
+    assert len(paths) == 15
     for path in paths:
         with pytest.raises(InputError, match="--teacher_memory_path") as error:
             TeacherMemory.load(path)

@@ -6,6 +6,7 @@
 
 from dataclasses import dataclass
 
+from fsd import losses
 from fsd.files import InputError
 
 LOSS_NAMES = (
@@ -46,8 +47,8 @@ def layer_pairs(teacher_layers, student_layers, layerwise=False):
 class Objective:
     """Weights of one method and the layer pairs they apply to.
 
-    ``weights`` names the losses that are not weighted 0: those are never computed. ``pairs[0]`` of the default pairing
-    is the global structure's layer pair, so it is kept apart as ``global_pair``.
+    ``weights`` names the losses that are not weighted 0; the others are never computed. ``pairs`` is what the intra and
+    local structures compare, ``global_pair`` the default pair, which is what the global one compares in any case.
     """
 
     alpha: float
@@ -118,8 +119,6 @@ class Objective:
         Returns:
             Loss name → scalar tensor, in the order of ``weights``.
         """
-        from fsd import losses
-
         weights, values = self.weights, {}
         student_logits, student_hidden = student
         teacher_logits, teacher_hidden = teacher or (None, None)
@@ -143,6 +142,6 @@ class Objective:
             values |= {name: term for name, term in named.items() if name in weights}
         return values
 
-    def total(self, losses):
+    def total(self, values):
         """The weighted sum of what :meth:`losses` returned: a scalar tensor."""
-        return sum(self.weights[name] * loss for name, loss in losses.items())
+        return sum(self.weights[name] * value for name, value in values.items())

@@ -50,6 +50,9 @@ def train(run, tracker: Tracker):
 
     Between logging steps nothing is read back from the device.
 
+    Returns:
+        Seconds that the training took.
+
     Raises:
         InputError: a loss is not finite at a logging step.
     """

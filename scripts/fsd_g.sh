@@ -4,8 +4,8 @@
 #     bash scripts/fsd_g.sh RTE [any flag of run_glue_global.py, such as --overwrite_output_dir]
 #
 # After teacher.sh and memory.sh. Each setting here and in settings.sh can come from the environment (BETA=3 SEED=1 bash …).
-# The paper's settings are not known here: these values are ours, chosen on training data held out with
-# scripts/hold_out.py. MASK_PADDING=1 leaves padding out of the structures, which is much faster on short texts.
+# The paper's settings are not known here: these values are ours, and a start; choose on training data held
+# out with scripts/hold_out.py. MASK_PADDING=1 leaves padding out of the structures, which is much faster on short texts.
 set -euo pipefail
 
 ALPHA=${ALPHA:-0.5}

@@ -153,7 +153,7 @@ def draw(results, curves, path):
         for method, losses in curves.items():
             if loss in losses:
                 panel.plot(*losses[loss], color=COLORS[method], linewidth=1.6, label=method)
-        panel.set(title=title, xlabel="step", yscale="log")
+        panel.set(title=title, xlabel="step")
         panel.grid(alpha=0.3)
         if panel.lines:
             panel.legend(frameon=False, fontsize=8)

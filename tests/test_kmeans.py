@@ -139,7 +139,7 @@ def test_as_many_centroids_as_examples():
 
 
 def test_batches_from_within_an_autocast_lose_no_digits():
-    features = blobs(14)
+    features = blobs(14, noise=6.0)  # so close that products rounded to bfloat16 choose other clusters
 
     def iterate():
         with torch.autocast("cpu", torch.bfloat16):
@@ -189,6 +189,19 @@ def test_features_that_are_not_finite(value):
     features[200, 3] = value
     with pytest.raises(InputError, match="NaN or infinity"):
         run(features, 5)
+
+
+def test_a_teacher_that_is_broken_from_the_start_is_told_after_one_batch():
+    given = []
+
+    def iterate():
+        for start in range(0, 40, 8):
+            given.append(start)
+            yield start, torch.full((8, 5), float("nan"))
+
+    with pytest.raises(InputError, match="NaN or infinity"):
+        cluster(iterate, Plan(40, 5, 2), seed=0, device="cpu", progress=False)
+    assert given == [0]
 
 
 def test_the_plan_counts_what_it_keeps():

@@ -167,3 +167,28 @@ def test_checkpoints_are_whole_students_and_only_the_newest_stay(distil, tmp_pat
     assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-12", "checkpoint-8"]
     assert (folder / "checkpoint-8" / "eval_results.txt").read_text().startswith("acc = ")
     assert not list(folder.glob(".*"))
+
+
+def test_a_teacher_at_chance_is_told_before_training(run_script, toy_glue, rte_teacher, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    teacher = AutoModelForSequenceClassification.from_pretrained(rte_teacher)
+    with torch.no_grad():
+        teacher.classifier.weight.zero_()  # always the same class
+    teacher.save_pretrained(tmp_path / "constant")
+    AutoTokenizer.from_pretrained(rte_teacher).save_pretrained(tmp_path / "constant")
+    arguments = ["--data_dir", toy_glue, "--task_name", "RTE", "--do_train", "--max_steps", 1, "--max_seq_length", LENGTH]
+    finished = run_script("run_glue_intra_inter.py", *arguments, "--model_name_or_path", tmp_path / "constant",
+                          "--output_dir", tmp_path / "out")
+    assert finished.status == 0, finished.err
+    assert "teacher on dev: acc" in finished.err and "at chance" in finished.err
+
+
+def test_one_loss_that_decides_everything_is_warned_of(run_script, toy_glue, rte_teacher, memory, tmp_path):
+    finished = run_script(
+        "run_glue_global.py", "--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE", "--do_train",
+        "--max_steps", 1, "--max_seq_length", LENGTH, "--output_dir", tmp_path / "out", "--do_lower_case", "--beta", 1000,
+        "--gamma_m", 1, "--teacher_memory_path", memory,
+    )
+    assert finished.status == 0, finished.err
+    assert "global_distance is over 100 times all the others together; --gamma_m or --beta lowers it" in finished.err

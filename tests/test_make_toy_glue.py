@@ -146,7 +146,8 @@ def words(text):
 def cola_label(sentence):
     """Acceptable: determiner, adjective before noun, and number agree in every place that shows it."""
     singular = re.fullmatch(
-        r"(?:the|this|that|every|each)(?: ADJ)? NOUN(?: near the NOUNS?)? (?:MODAL VERB|VERBs|REFLs itself)(?: PLACE)*", _shape(sentence)
+        r"(?:the|this|that|every|each)(?: ADJ)? NOUN(?: near the NOUNS?)? (?:MODAL VERB|VERBs|REFLs itself)(?: PLACE)*",
+        _shape(sentence),
     )
     plural = re.fullmatch(
         r"(?:the|these|those|many|several)(?: ADJ)? NOUNS(?: near the NOUNS?)? (?:MODAL VERB|VERB|REFL themselves)(?: PLACE)*",

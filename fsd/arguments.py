@@ -132,6 +132,10 @@ def add_training_arguments(parser):
     group.add_argument("--max_grad_norm", type=number(float, above=0), default=1.0, help="gradient norm is clipped to this")
     group.add_argument("--num_train_epochs", type=number(float, above=0), default=3.0, help="passes over the training set")
     group.add_argument("--max_steps", type=positive_or_unset, default=-1, help="updates; replaces --num_train_epochs")
+    group.add_argument("--group_by_length", action="store_true",
+        help="make batches of examples of similar length, at random otherwise: much faster where lengths vary, but it "
+             "changes which examples meet in a batch, hence the structures between them; needs batches that are cut to "
+             "their longest example (--mask_padding)")
     group.add_argument("--warmup_steps", type=number(int, 0), default=0, help="updates of linear warm-up; decay is linear")
     add_seed_argument(group)
 
@@ -148,6 +152,8 @@ def add_hardware_arguments(parser, precision=True):
     if precision:
         group.add_argument("--bf16", action="store_true",
             help="run the models in bfloat16 (autocast); the losses and the evaluation stay in float32")
+        group.add_argument("--fp16", action="store_true",
+            help="the same in float16, with a scaled loss: steps whose gradients overflow are left out")
 
 
 def distillation_parser(description):
@@ -169,6 +175,9 @@ def distillation_parser(description):
     group.add_argument("--do_layerwise", action="store_true",
         help="compare every student layer but the last with its teacher layer, instead of the last layers' inputs only")
     group.add_argument("--mask_padding", action="store_true", help=MASK_PADDING_HELP)
+    parser.add_argument("--cache_teacher", metavar="ram|DIR",
+        help="run the teacher over the training set once, before the first step, and keep its outputs in memory or in a "
+             "folder, where later runs find them; they are rounded to half precision")
     parser.add_argument("--skip_teacher_eval", action="store_true", help="do not score the teacher on dev before training")
     return parser
 
@@ -245,6 +254,10 @@ def parse_training(parser):
         raise InputError("--eval_all_checkpoints needs --do_eval")
     if args.overwrite_output_dir and not args.do_train:
         raise InputError("--overwrite_output_dir needs --do_train: without training there is nothing to replace it with")
+    if args.fp16 and args.bf16:
+        raise InputError("--fp16 and --bf16 exclude each other: leave one of them out")
+    if args.group_by_length and not args.mask_padding:
+        raise InputError("--group_by_length needs --mask_padding: at full length it would gain nothing")
     return args
 
 
@@ -256,6 +269,10 @@ def parse_distillation(parser, gamma_g=None):
     args = parse_training(parser)
     if args.model_name_or_path_for_copy and not args.copy_teacher:
         raise InputError("--model_name_or_path_for_copy needs --copy_teacher")
+    if args.cache_teacher and not args.do_train:
+        raise InputError("--cache_teacher needs --do_train")
+    if args.cache_teacher and args.alpha == 1 and args.beta == 0:
+        raise InputError("--cache_teacher: with --alpha 1 --beta 0 no loss compares with the teacher; leave it out")
     gamma_g = getattr(args, "gamma_g", 0.0) if gamma_g is None else gamma_g
     if args.do_train and args.beta * gamma_g != 0 and not args.teacher_memory_path:
         raise InputError("the global structure needs --teacher_memory_path; build it with train_memory.py")

@@ -77,7 +77,7 @@ class EncodedDataset:
         """
         lengths = self.lengths[indices]
         size = int(lengths.max()) if cut_to_longest else self.input_ids.shape[1]
-        at, lengths = self._on_device(indices), self._on_device(lengths)
+        at, lengths = self.on_device(indices), self.on_device(lengths)
         positions = torch.arange(size, device=self.device)
         batch = {
             "input_ids": self.input_ids[at, :size].long(),
@@ -88,7 +88,8 @@ class EncodedDataset:
             batch["labels"] = self.labels[at]
         return batch
 
-    def _on_device(self, tensor):
+    def on_device(self, tensor):
+        """A CPU tensor on the dataset's device, without waiting for the copy."""
         # Only a copy from pinned memory leaves the host free to go on.
         pinned = tensor.pin_memory() if self.device.type == "cuda" else tensor
         return pinned.to(self.device, non_blocking=True)

@@ -10,10 +10,11 @@ from fsd.encoding import encode_split, tokenizer_hash, train_subset
 from fsd.evaluation import evaluate, is_at_chance, predict_test_sets
 from fsd.files import InputError, write_json, write_text
 from fsd.glue import find_task, has_split
-from fsd.hardware import describe_device, pick_device
+from fsd.hardware import describe_device, half_precision, pick_device
 from fsd.losses import memory_products
 from fsd.memory import StudentMemory, TeacherMemory
 from fsd.objective import Objective, layer_pairs
+from fsd.teacher_cache import TeacherCache
 from fsd.tracking import logger
 from fsd.training import Run, format_values, train
 
@@ -44,6 +45,11 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
             width = args.max_seq_length * student.config.hidden_size
             run.student_memory = StudentMemory(len(centroids), width, args.seed).to(device)
             run.teacher_memory = memory_products(centroids.to(device))
+        if args.cache_teacher:
+            layers = [layer for layer, _ in objective.compared_pairs]
+            run.teacher_cache = TeacherCache(
+                args.cache_teacher, teacher, train_set, layers, args.mask_padding, half_precision(args)
+            )
         score_teacher(run)
         train_and_report(run, test_sets, copied)
 
@@ -134,7 +140,11 @@ def train_and_report(run, test_sets, copied):
         checkpoints.remove_previous_run(output_dir)
     write_json(output_dir / "training_args.json", settings(run))
     describe(run, tracker, copied)
-    seconds = train(run, tracker)
+    start = time.perf_counter()
+    if run.teacher_cache is not None:
+        run.teacher_cache.fill()
+    train(run, tracker)
+    seconds = time.perf_counter() - start
     checkpoints.save_model(output_dir, run.student, run.tokenizer, run.student_memory)
     metrics = {}
     if args.do_eval or args.evaluate_during_training:
@@ -200,11 +210,15 @@ def describe(run, tracker, copied):
     args, objective = run.args, run.objective
     versions = ", ".join(f"{name} {value}" for name, value in tracking.versions().items())
     subset = f" (a subset, --max_train_samples {args.max_train_samples})" if args.max_train_samples > 0 else ""
+    modes = (
+        ("padding masked", args.mask_padding), ("batches of similar length", args.group_by_length), ("bf16", args.bf16),
+        ("fp16", args.fp16),
+    )
     logger.info("%s on %s; %s", objective.method, describe_device(run.device), versions)
     logger.info(
-        "%s: %d training examples%s, %d steps of %d × %d, length %d, seed %d%s%s", run.task.name, len(run.train_set), subset,
+        "%s: %d training examples%s, %d steps of %d × %d, length %d, seed %d%s", run.task.name, len(run.train_set), subset,
         run.steps, args.gradient_accumulation_steps, args.per_gpu_train_batch_size, args.max_seq_length, args.seed,
-        ", padding masked" if args.mask_padding else "", ", bf16" if args.bf16 else "",
+        "".join(f", {words}" for words, given in modes if given),
     )
     student = "student" if run.teacher is not None else "model"
     for role, model in (("teacher", run.teacher), (student, run.student)):
@@ -216,6 +230,8 @@ def describe(run, tracker, copied):
     if objective.compared_pairs:
         pairs = ", ".join(f"({teacher}, {student})" for teacher, student in objective.compared_pairs)
         logger.info("hidden states compared (teacher, student): %s", pairs)
+    if run.teacher_cache is not None:
+        logger.info("cache: %s", run.teacher_cache.describe())
     logger.info("TensorBoard: %s", tracker.folder)
 
 
@@ -230,6 +246,7 @@ def result_row(run, copied, metrics, seconds):
         "gamma_m": objective.gamma_m, "do_layerwise": getattr(args, "do_layerwise", ""), "mask_padding": args.mask_padding,
         "copied_from": copied.source, "train_samples": len(run.train_set), "max_seq_length": args.max_seq_length,
         "batch_size": args.per_gpu_train_batch_size, "accumulation": args.gradient_accumulation_steps,
-        "epochs": args.num_train_epochs, "steps": run.steps, "learning_rate": args.learning_rate, "bf16": args.bf16,
-        **metrics, "seconds": round(seconds, 1), "commit": tracking.commit(),
+        "epochs": args.num_train_epochs, "steps": run.steps, "learning_rate": args.learning_rate,
+        "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "float32", "group_by_length": args.group_by_length,
+        "cache_teacher": run.teacher_cache is not None, **metrics, "seconds": round(seconds, 1), "commit": tracking.commit(),
     }

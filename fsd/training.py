@@ -12,12 +12,15 @@ from transformers import get_linear_schedule_with_warmup
 from fsd.checkpoints import save_checkpoint
 from fsd.evaluation import evaluate
 from fsd.files import InputError
+from fsd.hardware import autocast, half_precision
 from fsd.losses import MemoryProducts, memory_products
 from fsd.models import forward
 from fsd.objective import LOWERED_BY, Objective
 from fsd.seeds import stream_seed
+from fsd.teacher_cache import TeacherCache
 from fsd.tracking import Tracker, logger
 
+GROUPED_BATCHES = 50  # batches among which --group_by_length sorts: few enough to stay random, enough to be alike
 DOMINATES = 100  # a weighted loss this many times all the others together is warned of
 
 
@@ -36,6 +39,7 @@ class Run:
     teacher: nn.Module | None = None
     student_memory: nn.Module | None = None
     teacher_memory: MemoryProducts | None = None
+    teacher_cache: TeacherCache | None = None
     steps: int = field(init=False)
 
     def __post_init__(self):
@@ -50,15 +54,13 @@ def train(run, tracker: Tracker):
 
     Between logging steps nothing is read back from the device.
 
-    Returns:
-        Seconds that the training took.
-
     Raises:
         InputError: a loss is not finite at a logging step.
     """
     args = run.args
     optimizer, parameters = make_optimizer(run)
     scheduler = get_linear_schedule_with_warmup(optimizer, args.warmup_steps, run.steps)
+    scaler = torch.amp.GradScaler(run.device.type, enabled=args.fp16)
     log = LossLog(run, tracker)
     run.student.train()
     torch.manual_seed(stream_seed(args.seed, "dropout"))
@@ -69,10 +71,12 @@ def train(run, tracker: Tracker):
                 for indices in batches:
                     losses = batch_losses(run, indices)
                     total = run.objective.total(losses)
-                    (total / len(batches)).backward()
+                    scaler.scale(total / len(batches)).backward()
                     log.add(losses, total, len(indices))
+                scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(parameters, args.max_grad_norm)
-                optimizer.step()
+                scaler.step(optimizer)
+                scaler.update()
                 log.learning_rate = scheduler.get_last_lr()[0]
                 scheduler.step()
                 optimizer.zero_grad(set_to_none=True)
@@ -88,7 +92,6 @@ def train(run, tracker: Tracker):
                 metrics = evaluate(run.student, run.task, run.dev_sets, args.per_gpu_eval_batch_size)
                 logger.info("epoch %d: %s", epoch + 1, format_values(metrics))
                 tracker.scalars("dev", metrics, step)
-    return log.seconds
 
 
 def batch_losses(run, indices):
@@ -96,9 +99,11 @@ def batch_losses(run, indices):
     objective, args = run.objective, run.args
     batch = run.train_set.batch(indices, cut_to_longest=args.mask_padding)
     pairs = objective.compared_pairs
-    with torch.autocast(run.device.type, torch.bfloat16, enabled=args.bf16):
-        teacher = None
-        if objective.needs_teacher:
+    teacher = None
+    with autocast(run.device, half_precision(args)):
+        if run.teacher_cache is not None:
+            teacher = run.teacher_cache.batch(indices, batch["input_ids"].shape[1])
+        elif objective.needs_teacher:
             with torch.no_grad():
                 teacher = forward(run.teacher, batch, [layer for layer, _ in pairs])
         student = forward(run.student, batch, [layer for _, layer in pairs])
@@ -110,11 +115,19 @@ def batch_losses(run, indices):
 def update_batches(run, epoch):
     """For each update of an epoch the list of its batches, each a tensor of example indices; shuffled by the seed.
 
-    The last batch of an epoch, and the last update, take what is left.
+    What does not fill a batch is one of its own: the epoch's last, or with ``--group_by_length`` anywhere. The last
+    update takes the batches that are left.
     """
-    generator = torch.Generator().manual_seed(stream_seed(run.args.seed, f"order {epoch}"))
-    batches = torch.randperm(len(run.train_set), generator=generator).split(run.args.per_gpu_train_batch_size)
-    group = run.args.gradient_accumulation_steps
+    args = run.args
+    generator = torch.Generator().manual_seed(stream_seed(args.seed, f"order {epoch}"))
+    order = torch.randperm(len(run.train_set), generator=generator)
+    if args.group_by_length:
+        chunks = order.split(GROUPED_BATCHES * args.per_gpu_train_batch_size)
+        order = torch.cat([chunk[run.train_set.lengths[chunk].argsort(stable=True)] for chunk in chunks])
+    batches = order.split(args.per_gpu_train_batch_size)
+    if args.group_by_length:
+        batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+    group = args.gradient_accumulation_steps
     return [batches[start : start + group] for start in range(0, len(batches), group)]
 
 
@@ -140,7 +153,7 @@ class LossLog:
         self.run, self.tracker = run, tracker
         self.names = (*run.objective.weights, "total")
         self.learning_rate = run.args.learning_rate
-        self.start = self.window_start = time.perf_counter()
+        self.window_start = time.perf_counter()
         self.total_written = False
         self._reset()
 
@@ -152,11 +165,6 @@ class LossLog:
         self.sums += torch.stack([*losses.values(), total]).detach()
         self.batches += 1
         self.examples += examples
-
-    @property
-    def seconds(self):
-        """Since the training began."""
-        return time.perf_counter() - self.start
 
     def write(self, step, bar):
         """Read the means and send them to the bar, to TensorBoard, and the first time to the log."""

@@ -277,7 +277,7 @@ def test_the_teacher_gets_no_gradient(mask_padding):
     teacher, student = bert(4, 8).eval(), bert(2, 4)
     student_memory = torch.randn(5, 6 * 4).requires_grad_()
     run = SimpleNamespace(
-        args=SimpleNamespace(mask_padding=mask_padding, bf16=False),
+        args=SimpleNamespace(mask_padding=mask_padding, bf16=False, fp16=False),
         device=torch.device("cpu"),
         objective=objective_of("FSD_ILG", pairs=tuple(layer_pairs(4, 2)), global_pair=layer_pairs(4, 2)[0]),
         train_set=SimpleNamespace(batch=encoded),

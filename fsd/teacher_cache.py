@@ -1,0 +1,187 @@
+"""The frozen teacher's outputs over the training set, computed once and kept: logits and the compared hidden states.
+
+They are computed before the first step, in batches that depend on the data alone, and rounded to half precision. So a
+run trains the same bits whether its cache was there, is new, or was made again, and whichever method and seed made it.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from fsd.files import InputError, write_json
+from fsd.hardware import autocast, available_memory
+from fsd.models import forward, model_hash
+from fsd.tracking import logger
+
+CACHE_FORMAT = 1
+BATCH_SIZE = 32  # of the teacher's pass; constant, because rounding depends on it
+HALF = np.dtype(np.float16)
+
+
+class TeacherCache:
+    """Logits [N, C] and, for each of ``layers``, the hidden states of N training examples, in float16.
+
+    Args:
+        place: "ram", or a folder, where the outputs lie memory-mapped and later runs find them: under a hash of the
+            teacher, the data with its length, the layers, the padding mode and the precision.
+        dataset: :class:`fsd.encoding.EncodedDataset`; its device is where :meth:`batch` puts its tensors.
+        mask_padding: keep an example's own tokens only; otherwise all its positions.
+        precision: a half-precision dtype that the teacher runs in, or None for float32.
+
+    Raises:
+        InputError: the outputs don't fit, or the folder cannot be used.
+    """
+
+    def __init__(self, place, teacher, dataset, layers, mask_padding, precision=None):
+        self.teacher, self.dataset, self.layers = teacher, dataset, tuple(sorted(set(layers)))
+        self.mask_padding, self.precision = mask_padding, precision
+        lengths = dataset.lengths if mask_padding else torch.full_like(dataset.lengths, dataset.input_ids.shape[1])
+        self.bounds = [0, *lengths.cumsum(0).tolist()]
+        self.shapes = {"logits": (len(dataset), teacher.config.num_labels)}
+        self.shapes |= {f"hidden_states_{layer}": (self.bounds[-1], teacher.config.hidden_size) for layer in self.layers}
+        self.outputs = None
+        self.facts = {
+            "format": CACHE_FORMAT, "teacher": model_hash(teacher), "data": dataset.fingerprint, "layers": list(self.layers),
+            "mask_padding": mask_padding, "precision": str(precision or torch.float32),
+        }
+        key = hashlib.sha256(json.dumps(self.facts).encode()).hexdigest()[:32]
+        self.folder = None if place == "ram" else Path(place) / key
+        if self.folder is None:
+            self._check_size(available_memory(), "--cache_teacher ram", "memory")
+        elif not self._open():
+            self._check_folder(Path(place))
+
+    @property
+    def size(self):
+        """Bytes that the outputs take."""
+        return sum(rows * columns * HALF.itemsize for rows, columns in self.shapes.values())
+
+    def describe(self):
+        """One line: what is kept, where, and how large it is."""
+        layers = f" and hidden states {', '.join(map(str, self.layers))}" if self.layers else ""
+        state = "found there" if self.outputs is not None else "to be filled"
+        return f"teacher's logits{layers}, {self.size / 1e9:.3g} GB in {self.folder or 'memory'}, {state}"
+
+    def fill(self):
+        """Compute the outputs, unless they were found. Of several runs on one folder one computes, the others wait."""
+        if self.outputs is not None:
+            return
+        if self.folder is None:
+            self.outputs = {name: np.empty(shape, HALF) for name, shape in self.shapes.items()}
+            self._compute()
+            self._as_tensors()
+            return
+        with self._lock():
+            if self._open():
+                return
+            partial = self.folder.with_name(f".{self.folder.name}.partial")
+            try:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+                self.outputs = {
+                    name: np.lib.format.open_memmap(partial / f"{name}.npy", "w+", HALF, shape)
+                    for name, shape in self.shapes.items()
+                }
+                self._compute()
+                for output in self.outputs.values():
+                    output.flush()
+                write_json(partial / "cache.json", self.facts)
+                shutil.rmtree(self.folder, ignore_errors=True)
+                os.replace(partial, self.folder)
+            except OSError as error:
+                raise InputError(f"--cache_teacher: cannot write {self.folder}: {error.strerror or error}") from error
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+            if not self._open():
+                raise InputError(f"--cache_teacher: {self.folder} does not hold what was written; is the disk sound?")
+
+    def batch(self, indices, size):
+        """What :func:`fsd.models.forward` returns for the examples at ``indices`` [b], cut to ``size`` positions.
+
+        Logits [b, C] and {layer: hidden states [b, size, d]} in float16; positions that are not kept are zero.
+        """
+        examples = indices.tolist()
+        logits = self.outputs["logits"][indices]
+        hidden = {}
+        for layer in self.layers:
+            stored = self.outputs[f"hidden_states_{layer}"]
+            rows = torch.empty(len(examples), size, stored.shape[1], dtype=torch.float16)
+            for row, example in zip(rows, examples, strict=True):
+                start, end = self.bounds[example], self.bounds[example + 1]
+                row[: end - start] = stored[start:end]
+                row[end - start :] = 0
+            hidden[layer] = self.dataset.on_device(rows)
+        return self.dataset.on_device(logits), hidden
+
+    @torch.no_grad()
+    def _compute(self):
+        """One pass of the teacher, the examples sorted by length where that saves padding."""
+        cut = self.mask_padding or not self.layers
+        order = self.dataset.lengths.argsort(stable=True) if cut else torch.arange(len(self.dataset))
+        with tqdm(total=len(order), desc="caching the teacher's outputs", unit="example") as bar:
+            for indices in order.split(BATCH_SIZE):
+                with autocast(self.dataset.device, self.precision):
+                    logits, hidden = forward(self.teacher, self.dataset.batch(indices, cut_to_longest=cut), self.layers)
+                self.outputs["logits"][indices] = logits.half().cpu().numpy()
+                for layer in self.layers:
+                    stored, rows = self.outputs[f"hidden_states_{layer}"], hidden[layer].half().cpu().numpy()
+                    for row, example in zip(rows, indices.tolist(), strict=True):
+                        start, end = self.bounds[example], self.bounds[example + 1]
+                        stored[start:end] = row[: end - start]
+                bar.update(len(indices))
+
+    def _open(self):
+        """Map what is there; whether it is whole and of these shapes."""
+        try:
+            facts = json.loads((self.folder / "cache.json").read_text(encoding="utf-8"))
+            # "c" maps privately: torch wants arrays that could be written, the files are never touched.
+            outputs = {name: np.load(self.folder / f"{name}.npy", "c", allow_pickle=False) for name in self.shapes}
+        except (OSError, ValueError, EOFError):
+            return False
+        if facts != self.facts or any(o.shape != self.shapes[n] or o.dtype != HALF for n, o in outputs.items()):
+            return False
+        self.outputs = outputs
+        self._as_tensors()
+        return True
+
+    def _as_tensors(self):
+        self.outputs = {name: torch.from_numpy(output) for name, output in self.outputs.items()}
+
+    @contextmanager
+    def _lock(self):
+        try:
+            lock = open(self.folder.with_name(f".{self.folder.name}.lock"), "w")
+        except OSError as error:
+            raise InputError(f"--cache_teacher: cannot write {self.folder}: {error.strerror}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("waiting for another run that fills %s", self.folder)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _check_folder(self, place):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(place).free
+        except OSError as error:
+            raise InputError(f"--cache_teacher {place}: cannot use it as a folder: {error.strerror or error}") from error
+        if not os.access(place, os.W_OK):
+            raise InputError(f"--cache_teacher {place}: cannot be written to; name another folder")
+        self._check_size(free, f"--cache_teacher {place}", "disk space")
+
+    def _check_size(self, free, what, kind):
+        if self.size > free:
+            raise InputError(
+                f"{what}: the teacher's outputs take {self.size / 1e9:.1f} GB of {kind}, {free / 1e9:.1f} GB are free; "
+                "--mask_padding keeps fewer positions, and without --cache_teacher none are kept"
+            )

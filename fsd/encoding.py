@@ -69,14 +69,15 @@ class EncodedDataset:
             index=None if self.index is None else [self.index[i] for i in indices.tolist()],
             fingerprint=_hash(self.fingerprint, chosen))
 
-    def batch(self, indices, cut_to_longest=False):
+    def batch(self, indices, cut_to_longest=False, multiple=1):
         """A model's inputs for the examples at ``indices`` (CPU int64 tensor [b]), on the dataset's device.
 
-        input_ids, attention_mask, token_type_ids: int64 [b, S], or with ``cut_to_longest`` [b, longest of these];
-        labels [b] where the split has them. Nothing is read back from the device.
+        input_ids, attention_mask, token_type_ids: int64 [b, S], or with ``cut_to_longest`` [b, longest of these, rounded
+        up to a ``multiple``]; labels [b] where the split has them. Nothing is read back from the device.
         """
-        lengths = self.lengths[indices]
-        size = int(lengths.max()) if cut_to_longest else self.input_ids.shape[1]
+        lengths, size = self.lengths[indices], self.input_ids.shape[1]
+        if cut_to_longest:
+            size = min(size, -(-int(lengths.max()) // multiple) * multiple)
         at, lengths = self.on_device(indices), self.on_device(lengths)
         positions = torch.arange(size, device=self.device)
         batch = {

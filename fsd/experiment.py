@@ -10,7 +10,7 @@ from fsd.encoding import encode_split, tokenizer_hash, train_subset
 from fsd.evaluation import evaluate, is_at_chance, predict_test_sets
 from fsd.files import InputError, write_json, write_text
 from fsd.glue import find_task, has_split
-from fsd.hardware import describe_device, half_precision, pick_device
+from fsd.hardware import check_compiler, describe_device, half_precision, pick_device
 from fsd.losses import memory_products
 from fsd.memory import StudentMemory, TeacherMemory
 from fsd.objective import Objective, layer_pairs
@@ -72,6 +72,8 @@ def finetune(args):
 def check_before_training(args):
     """Everything that can be told wrong before a model is loaded; changes nothing on disk."""
     tracking.check_results_file(args.results_file)
+    if args.compile:
+        check_compiler()
     names = (
         "model_name_or_path", "model_name_or_path_for_copy", "student_config_name", "tokenizer_name", "config_name",
         "teacher_memory_path", "data_dir",
@@ -212,7 +214,7 @@ def describe(run, tracker, copied):
     subset = f" (a subset, --max_train_samples {args.max_train_samples})" if args.max_train_samples > 0 else ""
     modes = (
         ("padding masked", args.mask_padding), ("batches of similar length", args.group_by_length), ("bf16", args.bf16),
-        ("fp16", args.fp16),
+        ("fp16", args.fp16), ("compiled, which takes minutes at the first steps", args.compile),
     )
     logger.info("%s on %s; %s", objective.method, describe_device(run.device), versions)
     logger.info(
@@ -248,5 +250,6 @@ def result_row(run, copied, metrics, seconds):
         "batch_size": args.per_gpu_train_batch_size, "accumulation": args.gradient_accumulation_steps,
         "epochs": args.num_train_epochs, "steps": run.steps, "learning_rate": args.learning_rate,
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "float32", "group_by_length": args.group_by_length,
-        "cache_teacher": run.teacher_cache is not None, **metrics, "seconds": round(seconds, 1), "commit": tracking.commit(),
+        "compile": args.compile, "cache_teacher": run.teacher_cache is not None, **metrics, "seconds": round(seconds, 1),
+        "commit": tracking.commit(),
     }

@@ -1,9 +1,15 @@
-"""The device a run uses, its precision, and what memory is left."""
+"""The device a run uses, its precision, its compiler, and what memory is left."""
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 import torch
+
+from fsd.files import InputError
+
+LENGTH_BUCKETS = 4  # lengths that a compiled forward pass is specialised to; each costs a compilation
 
 
 def pick_device(no_cuda=False):
@@ -35,3 +41,16 @@ def available_memory():
     if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
         found.append(int(most) - int(used.read_text()))
     return max(min(found), 0)
+
+
+def compiled(function):
+    """``torch.compile`` of a function of a model and a batch, specialised to each shape that it meets."""
+    torch._dynamo.config.recompile_limit = 4 * LENGTH_BUCKETS  # teacher and student, with room; beyond it, no compilation
+    return torch.compile(function, dynamic=False)
+
+
+def check_compiler():
+    """Refuse ``--compile`` where the C++ compiler that it calls is missing."""
+    compiler = os.environ.get("CXX", "g++")
+    if not shutil.which(compiler):
+        raise InputError(f"--compile calls the C++ compiler {compiler}, which is not there; install it, or leave --compile out")

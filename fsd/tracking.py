@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 RESULT_COLUMNS = (
     "time", "task", "method", "teacher", "output_dir", "seed", "alpha", "beta", "temperature", "gamma_i", "gamma_l",
     "gamma_g", "gamma_m", "do_layerwise", "mask_padding", "copied_from", "train_samples", "max_seq_length", "batch_size",
-    "accumulation", "epochs", "steps", "learning_rate", "precision", "group_by_length", "cache_teacher",
-    *METRIC_NAMES, "seconds", "commit",
+    "accumulation", "epochs", "steps", "learning_rate", "precision", "group_by_length", "compile",
+    "cache_teacher", *METRIC_NAMES, "seconds", "commit",
 )
 
 

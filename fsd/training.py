@@ -12,7 +12,7 @@ from transformers import get_linear_schedule_with_warmup
 from fsd.checkpoints import save_checkpoint
 from fsd.evaluation import evaluate
 from fsd.files import InputError
-from fsd.hardware import autocast, half_precision
+from fsd.hardware import LENGTH_BUCKETS, autocast, compiled, half_precision
 from fsd.losses import MemoryProducts, memory_products
 from fsd.models import forward
 from fsd.objective import LOWERED_BY, Objective
@@ -44,6 +44,8 @@ class Run:
 
     def __post_init__(self):
         args = self.args
+        self.full_batch_forward = compiled(forward) if args.compile else forward
+        self.length_multiple = math.ceil(args.max_seq_length / LENGTH_BUCKETS) if args.compile else 1
         batches = math.ceil(len(self.train_set) / args.per_gpu_train_batch_size)
         self.steps_per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
         self.steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * self.steps_per_epoch)
@@ -97,16 +99,18 @@ def train(run, tracker: Tracker):
 def batch_losses(run, indices):
     """The unweighted losses of the training examples at ``indices`` [b]: {name: scalar}."""
     objective, args = run.objective, run.args
-    batch = run.train_set.batch(indices, cut_to_longest=args.mask_padding)
+    batch = run.train_set.batch(indices, args.mask_padding, run.length_multiple)
     pairs = objective.compared_pairs
+    # A compilation for the one batch of an epoch that is smaller would not pay.
+    model_forward = run.full_batch_forward if len(indices) == args.per_gpu_train_batch_size else forward
     teacher = None
     with autocast(run.device, half_precision(args)):
         if run.teacher_cache is not None:
             teacher = run.teacher_cache.batch(indices, batch["input_ids"].shape[1])
         elif objective.needs_teacher:
             with torch.no_grad():
-                teacher = forward(run.teacher, batch, [layer for layer, _ in pairs])
-        student = forward(run.student, batch, [layer for _, layer in pairs])
+                teacher = model_forward(run.teacher, batch, [layer for layer, _ in pairs])
+        student = model_forward(run.student, batch, [layer for _, layer in pairs])
     memory = memory_products(run.student_memory.centroids) if objective.needs_memory else None
     mask = batch["attention_mask"] if args.mask_padding else None
     return objective.losses(student, teacher, batch["labels"], mask, memory, run.teacher_memory)

@@ -7,9 +7,10 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from fsd import losses
+from fsd.encoding import EncodedDataset
 from fsd.files import InputError
 from fsd.objective import LOSS_NAMES, LOWERED_BY, Objective, layer_pairs
-from fsd.training import batch_losses
+from fsd.training import Run, batch_losses
 
 PAIRS = {"pairs": ((11, 5),), "global_pair": (11, 5)}
 LAYERWISE = {"pairs": ((2, 1), (4, 2), (6, 3), (8, 4), (10, 5)), "global_pair": (11, 5)}
@@ -265,24 +266,21 @@ def test_the_teacher_gets_no_gradient(mask_padding):
             max_position_embeddings=8, num_labels=2,
         ))  # fmt: skip
 
-    def encoded(indices, cut_to_longest):
-        return {
-            "input_ids": 1 + torch.arange(18).view(3, 6),
-            "token_type_ids": torch.zeros(3, 6, dtype=torch.long),
-            "attention_mask": (torch.arange(6) < torch.tensor([[6], [4], [2]])).long(),
-            "labels": torch.tensor([0, 1, 0]),
-        }
-
+    train_set = EncodedDataset(
+        1 + torch.arange(18, dtype=torch.int32).view(3, 6), torch.zeros(3, 6, dtype=torch.uint8), torch.tensor([6, 4, 2]),
+        torch.tensor([0, 1, 0]), None, "train", "fingerprint",
+    )
+    args = SimpleNamespace(
+        mask_padding=mask_padding, bf16=False, fp16=False, compile=False, max_seq_length=6, per_gpu_train_batch_size=3,
+        gradient_accumulation_steps=1, max_steps=1,
+    )
     torch.manual_seed(0)
     teacher, student = bert(4, 8).eval(), bert(2, 4)
     student_memory = torch.randn(5, 6 * 4).requires_grad_()
-    run = SimpleNamespace(
-        args=SimpleNamespace(mask_padding=mask_padding, bf16=False, fp16=False),
-        device=torch.device("cpu"),
+    run = Run(
+        args, task=None,
         objective=objective_of("FSD_ILG", pairs=tuple(layer_pairs(4, 2)), global_pair=layer_pairs(4, 2)[0]),
-        train_set=SimpleNamespace(batch=encoded),
-        teacher=teacher,
-        student=student,
+        device=torch.device("cpu"), tokenizer=None, student=student, train_set=train_set, dev_sets=[], teacher=teacher,
         student_memory=SimpleNamespace(centroids=student_memory),
         teacher_memory=losses.memory_products(torch.randn(5, 6 * 8)),
     )

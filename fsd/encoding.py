@@ -34,7 +34,7 @@ class EncodedDataset:
 
     input_ids int32 [N, S] and token_type_ids uint8 [N, S]; lengths int64 [N], the tokens before the padding, stays
     on the CPU wherever the rest is; labels [N] int64 class ids or float32 scores, or None; index: the test file's
-    numbering, or None; fingerprint: hash of all this was made from.
+    numbering, or None; fingerprint: hash of all this was made from; device: where batches come out.
     """
 
     input_ids: torch.Tensor
@@ -44,24 +44,24 @@ class EncodedDataset:
     index: list | None
     split: str
     fingerprint: str
+    device: torch.device = torch.device("cpu")
 
     def __len__(self):
         return len(self.lengths)
 
-    @property
-    def device(self):
-        """Where batches come from."""
-        return self.input_ids.device
-
     def to(self, device):
-        """The same examples on ``device``."""
-        labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, input_ids=self.input_ids.to(device), token_type_ids=self.token_type_ids.to(device),
-                       labels=labels)
+        """The same examples with batches on ``device``, kept there too unless they took over half of a GPU's free memory."""
+        device = torch.empty(0, device=device).device  # "cuda" alone equals no tensor's device
+        size = self.input_ids.nbytes + self.token_type_ids.nbytes
+        fits = device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] / 2
+        kept = device if fits else torch.device("cpu")
+        labels = None if self.labels is None else self.labels.to(kept)
+        return replace(self, input_ids=self.input_ids.to(kept), token_type_ids=self.token_type_ids.to(kept), labels=labels,
+                       device=device)
 
     def subset(self, indices):
         """The examples at ``indices`` (CPU int64 tensor [n]), in that order, under a fingerprint of their own."""
-        at = indices.to(self.device)
+        at = indices.to(self.input_ids.device)
         chosen = hashlib.sha256(indices.numpy().tobytes()).hexdigest()
         return replace(
             self, input_ids=self.input_ids[at], token_type_ids=self.token_type_ids[at], lengths=self.lengths[indices],
@@ -70,7 +70,7 @@ class EncodedDataset:
             fingerprint=_hash(self.fingerprint, chosen))
 
     def batch(self, indices, cut_to_longest=False, multiple=1):
-        """A model's inputs for the examples at ``indices`` (CPU int64 tensor [b]), on the dataset's device.
+        """A model's inputs for the examples at ``indices`` (CPU int64 tensor [b]), on ``device``.
 
         input_ids, attention_mask, token_type_ids: int64 [b, S], or with ``cut_to_longest`` [b, longest of these, rounded
         up to a ``multiple``]; labels [b] where the split has them. Nothing is read back from the device.
@@ -78,19 +78,21 @@ class EncodedDataset:
         lengths, size = self.lengths[indices], self.input_ids.shape[1]
         if cut_to_longest:
             size = min(size, -(-int(lengths.max()) // multiple) * multiple)
-        at, lengths = self.on_device(indices), self.on_device(lengths)
+        at = self.on_device(indices) if self.input_ids.device == self.device else indices
         positions = torch.arange(size, device=self.device)
         batch = {
-            "input_ids": self.input_ids[at, :size].long(),
-            "attention_mask": (positions < lengths[:, None]).long(),
-            "token_type_ids": self.token_type_ids[at, :size].long(),
+            "input_ids": self.on_device(self.input_ids[at, :size]).long(),
+            "attention_mask": (positions < self.on_device(lengths)[:, None]).long(),
+            "token_type_ids": self.on_device(self.token_type_ids[at, :size]).long(),
         }
         if self.labels is not None:
-            batch["labels"] = self.labels[at]
+            batch["labels"] = self.on_device(self.labels[at])
         return batch
 
     def on_device(self, tensor):
-        """A CPU tensor on the dataset's device, without waiting for the copy."""
+        """A tensor on ``device``, without waiting for a copy from the CPU."""
+        if tensor.device == self.device:
+            return tensor
         # Only a copy from pinned memory leaves the host free to go on.
         pinned = tensor.pin_memory() if self.device.type == "cuda" else tensor
         return pinned.to(self.device, non_blocking=True)

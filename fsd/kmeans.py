@@ -9,6 +9,7 @@ a common offset, so that a large one costs no digits; sums over batches are floa
 the device.
 """
 
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from tqdm import tqdm
 from fsd.files import InputError
 from fsd.lloyd import cluster_points, membership, product, refill_moves
 from fsd.seeds import stream_seed
+
+logger = logging.getLogger(__name__)
+
+ESTIMATE_AFTER = 20  # seconds into the first pass at which its rate says how long all of it will take
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,16 @@ class Plan:
         return (
             f"k-means of {self.num_examples:,} examples × {self.num_features:,} features into {self.num_centroids} "
             f"centroids in {self.passes} passes; {runs}; memory: {sizes}; at most {_bytes(self.peak_bytes)} at once"
+        )
+
+
+    def describe_time(self, examples_per_second):
+        """One line: how long it takes at the rate of the first pass."""
+        a_pass = self.num_examples / examples_per_second
+        runs = 1 if self.is_cached else self.passes
+        return (
+            f"at {examples_per_second:.4g} examples/s a pass takes about {_duration(a_pass)}, all {self.passes} about "
+            f"{_duration(runs * a_pass)}, and the clustering of the projections comes on top"
         )
 
 
@@ -206,6 +221,7 @@ class FeatureSource:
     def __init__(self, feature_batches, plan, device, progress):
         self.feature_batches, self.plan, self.device, self.progress = feature_batches, plan, device, progress
         self.cache, self.bounds = None, []
+        self.first_batch, self.has_told_time = None, False
 
     def batches(self, number):
         """Yield (index of the first example, features [b, P]) for pass ``number``, under a progress bar."""
@@ -214,6 +230,17 @@ class FeatureSource:
             for start, features in self._computed() if self.cache is None else self._kept():
                 yield start, features
                 bar.update(len(features))
+                if number == 1:
+                    self._tell_time(start + len(features))
+
+    def _tell_time(self, done):
+        """Once, some way into the first pass: how long all of it will take."""
+        now = time.perf_counter()
+        if self.first_batch is None:
+            self.first_batch = done, now  # it warms up, so its own time is left out
+        elif not self.has_told_time and now - self.first_batch[1] > ESTIMATE_AFTER:
+            self.has_told_time = True
+            logger.info("%s", self.plan.describe_time((done - self.first_batch[0]) / (now - self.first_batch[1])))
 
     def _kept(self):
         for start, end in self.bounds:
@@ -353,6 +380,10 @@ def check_finite(tensor):
     """Refuse features whose sums are NaN or infinite."""
     if not torch.isfinite(tensor).all():
         raise InputError("the teacher's features hold NaN or infinity; name another --model_name_or_path")
+
+
+def _duration(seconds):
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _bytes(size):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fsd import training
+from fsd.encoding import EncodedDataset
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -45,3 +46,17 @@ def test_first_losses_agree_with_the_cpu(run_script, toy_glue, rte_teacher, tmp_
         (line,) = [line for line in finished.err.splitlines() if "weighted losses" in line]
         losses[device] = [float(word) for word in line.replace("(", " ").split() if word.replace(".", "").isdigit()]
     assert losses["gpu"] == pytest.approx(losses["cpu"], rel=0.01)  # printed with four digits
+
+
+def test_data_that_would_not_fit_give_the_same_batches_from_pinned_memory(monkeypatch):
+    ids = torch.arange(60, dtype=torch.int32).view(10, 6)
+    dataset = EncodedDataset(ids, (ids % 2).to(torch.uint8), torch.tensor([3, 6] * 5), torch.arange(10), None, "train", "")
+    kept = dataset.to(torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (ids.nbytes, ids.nbytes))
+    streamed = dataset.to(torch.device("cuda", 0))
+    assert kept.input_ids.is_cuda and not streamed.input_ids.is_cuda
+    indices = torch.tensor([4, 0, 2])
+    for cut_to_longest in (False, True):
+        one, other = kept.batch(indices, cut_to_longest), streamed.batch(indices, cut_to_longest)
+        for name, value in one.items():
+            assert other[name].is_cuda and torch.equal(value, other[name]), name

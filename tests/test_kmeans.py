@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
+from fsd import kmeans
 from fsd.files import InputError
 from fsd.kmeans import FeatureSource, Plan, State, cluster, lloyd_pass
 from fsd.lloyd import refill_moves
@@ -209,3 +210,17 @@ def test_the_plan_counts_what_it_keeps():
     assert not plan.is_cached and plan.sizes["projections"] == 392702 * 1024 * 4  # 1.6 GB for MNLI
     assert "feature cache 0.0 MB" in plan.describe()
     assert Plan(2490, 98304, 100).is_cached
+
+
+def test_the_time_it_will_take_is_told_once_in_the_first_pass(monkeypatch, caplog):
+    monkeypatch.setattr(kmeans, "ESTIMATE_AFTER", 0)
+    caplog.set_level("INFO", "fsd.kmeans")
+    run(blobs(0), 12)
+    (line,) = [record.message for record in caplog.records]
+    assert "examples/s a pass takes about 0 s" in line
+
+
+@pytest.mark.parametrize(("cache_bytes", "told"), [(0, "a pass takes about 2.8 h, all 3 about 8.3 h"),
+                                                   (1e15, "a pass takes about 2.8 h, all 3 about 2.8 h")])
+def test_the_time_counts_the_teacher_once_where_features_are_kept(cache_bytes, told):
+    assert told in Plan(100_000, 98_304, 100, 3, cache_bytes).describe_time(10)

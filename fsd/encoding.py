@@ -69,15 +69,16 @@ class EncodedDataset:
             index=None if self.index is None else [self.index[i] for i in indices.tolist()],
             fingerprint=_hash(self.fingerprint, chosen))
 
-    def batch(self, indices, cut_to_longest=False, multiple=1):
+    def batch(self, indices, cut_to_longest=False, buckets=()):
         """A model's inputs for the examples at ``indices`` (CPU int64 tensor [b]), on ``device``.
 
-        input_ids, attention_mask, token_type_ids: int64 [b, S], or with ``cut_to_longest`` [b, longest of these, rounded
-        up to a ``multiple``]; labels [b] where the split has them. Nothing is read back from the device.
+        input_ids, attention_mask, token_type_ids: int64 [b, S], or with ``cut_to_longest`` [b, longest of these, or the
+        next of the lengths ``buckets``]; labels [b] where the split has them. Nothing is read back from the device.
         """
         lengths, size = self.lengths[indices], self.input_ids.shape[1]
         if cut_to_longest:
-            size = min(size, -(-int(lengths.max()) // multiple) * multiple)
+            longest = int(lengths.max())
+            size = min((bucket for bucket in buckets if bucket >= longest), default=longest)
         at = self.on_device(indices) if self.input_ids.device == self.device else indices
         positions = torch.arange(size, device=self.device)
         batch = {

@@ -9,7 +9,7 @@ import torch
 
 from fsd.files import InputError
 
-LENGTH_BUCKETS = 4  # lengths that a compiled forward pass is specialised to; each costs a compilation
+LENGTH_BUCKETS = (0.125, 0.25, 0.5, 0.75, 1)  # of the full length: what compiled passes run at; each costs a compilation
 
 
 def pick_device(no_cuda=False):
@@ -45,7 +45,7 @@ def available_memory():
 
 def compiled(function):
     """``torch.compile`` of a function of a model and a batch, specialised to each shape that it meets."""
-    torch._dynamo.config.recompile_limit = 4 * LENGTH_BUCKETS  # teacher and student, with room; beyond it, no compilation
+    torch._dynamo.config.recompile_limit = 4 * len(LENGTH_BUCKETS)  # teacher and student, with room; beyond it, no compilation
     return torch.compile(function, dynamic=False)
 
 

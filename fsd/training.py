@@ -45,7 +45,7 @@ class Run:
     def __post_init__(self):
         args = self.args
         self.full_batch_forward = compiled(forward) if args.compile else forward
-        self.length_multiple = math.ceil(args.max_seq_length / LENGTH_BUCKETS) if args.compile else 1
+        self.length_buckets = [math.ceil(args.max_seq_length * share) for share in LENGTH_BUCKETS] if args.compile else []
         batches = math.ceil(len(self.train_set) / args.per_gpu_train_batch_size)
         self.steps_per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
         self.steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * self.steps_per_epoch)
@@ -99,7 +99,7 @@ def train(run, tracker: Tracker):
 def batch_losses(run, indices):
     """The unweighted losses of the training examples at ``indices`` [b]: {name: scalar}."""
     objective, args = run.objective, run.args
-    batch = run.train_set.batch(indices, args.mask_padding, run.length_multiple)
+    batch = run.train_set.batch(indices, args.mask_padding, run.length_buckets)
     pairs = objective.compared_pairs
     # A compilation for the one batch of an epoch that is smaller would not pay.
     model_forward = run.full_batch_forward if len(indices) == args.per_gpu_train_batch_size else forward

@@ -208,9 +208,9 @@ def test_a_missing_compiler_is_told(run_script, toy_glue, rte_teacher, monkeypat
     assert finished.status == 2 and "C++ compiler no-such-compiler" in finished.last_line
 
 
-@pytest.mark.parametrize(("lengths", "expected"), [([3, 5], 6), ([6], 6), ([12, 1], 12), ([10], 12)])
-def test_lengths_are_rounded_up_to_a_multiple(dataset, lengths, expected):
+@pytest.mark.parametrize(("lengths", "expected"), [([3, 5], 6), ([6], 6), ([12, 1], 12), ([7], 9), ([10], 12)])
+def test_lengths_are_rounded_up_to_the_next_bucket(dataset, lengths, expected):
     cut = replace(dataset, lengths=torch.tensor(lengths + [1] * (37 - len(lengths))))
     indices = torch.arange(len(lengths))
-    assert cut.batch(indices, True, multiple=6)["input_ids"].shape == (len(lengths), expected)
-    assert cut.batch(indices, multiple=6)["input_ids"].shape[1] == 12
+    assert cut.batch(indices, True, [2, 6, 9, 12])["input_ids"].shape == (len(lengths), expected)
+    assert cut.batch(indices, buckets=[2, 6, 9, 12])["input_ids"].shape[1] == 12

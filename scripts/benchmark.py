@@ -1,0 +1,517 @@
+"""Measure what distilling with structures costs, beside the barest distillation loop and a bare teacher forward.
+
+    python scripts/benchmark.py --output benchmark.json                       all tables; about an hour and a half on 2 cores
+    python scripts/benchmark.py --tables methods --sizes small --pairs 3      one table, sooner
+
+Every ratio comes from blocks of steps that take turns in this one process, so that a machine that slows down slows both
+sides. Models are random, tokens too; lengths are spread as in the official training files. Prints Markdown.
+
+    methods   our training loop with each method and each speed option, against the bare loop below
+    growth    the same against batch, length, centroids and width
+    memory    the memory's passes and the whole build, against one bare teacher forward over the same data
+    large     the memory's build on synthetic features as many and as wide as MNLI's at BERT-base, or as many as time allows
+"""
+
+import contextlib
+import copy
+import ctypes
+import io
+import math
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fsd.arguments import Parser, add_hardware_arguments, distillation_parser, number
+from fsd.files import InputError, exit_on_input_error, write_json
+
+TABLES = ("methods", "growth", "memory", "large")
+# Quantiles of the official training files' lengths in WordPiece tokens, cut to 128.
+QUANTILES = (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1)
+LENGTHS = {
+    "CoLA": (4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 14, 17, 20, 25, 32, 47),
+    "RTE": (13, 21, 29, 33, 40, 45, 50, 56, 62, 72, 103, 128, 128, 128, 128, 128),
+}
+METHODS = {
+    "KD": {}, "FSD_I": {"gamma_i": 1.0}, "FSD_L": {"gamma_l": 1.0}, "FSD_G": {"gamma_g": 1.0},
+    "FSD_IL": {"gamma_i": 1.0, "gamma_l": 1.0}, "FSD_ILG": {"gamma_i": 1.0, "gamma_l": 1.0, "gamma_g": 1.0},
+}  # fmt: skip
+MNLI_EXAMPLES, MNLI_CENTROIDS, BASE_FEATURES = 392_702, 300, 128 * 768
+
+
+@dataclass(frozen=True)
+class Size:
+    """One setting that steps are timed at."""
+
+    name: str
+    hidden_size: int
+    teacher_layers: int
+    batch_size: int
+    length: int = 128
+    centroids: int = 100
+
+    def describe(self):
+        """What the tables' rows are headed by."""
+        return (f"{self.name}: width {self.hidden_size}, {self.teacher_layers}→{self.teacher_layers // 2} layers, "
+                f"B {self.batch_size}, S {self.length}, K {self.centroids}")  # fmt: skip
+
+
+@dataclass
+class Contender:
+    """A method with options: what runs its steps, and the seconds that each of its blocks took."""
+
+    method: str
+    options: str
+    steps: object  # a function that trains for that many steps
+    flops: float  # of the models' matrix products, a step
+    precision: str = "float32"
+    seconds: list = field(default_factory=list)
+    bare_seconds: list = field(default_factory=list)
+    peak_bytes: int = 0
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), help="what to measure")
+    parser.add_argument("--sizes", nargs="+", choices=("small", "base"), default=["small", "base"],
+        help="small: width 256, 4→2 layers, batch 32; base: BERT-base, 12→6, batch 32 on a GPU and 8 on a CPU")
+    parser.add_argument("--pairs", type=number(int, 2), default=9, help="blocks of each; BERT-base on a CPU: at most 5")
+    parser.add_argument("--steps", type=number(int, 1), default=20, help="steps a block; BERT-base on a CPU: at most 4")
+    parser.add_argument("--batch_size", type=number(int, 2), help="instead of the sizes' own")
+    parser.add_argument("--minutes", type=number(float, above=0), default=10, help="longest that the large table may take")
+    parser.add_argument("--output", help="JSON file that gets every figure")
+    add_hardware_arguments(parser, precision=False)
+    args = parser.parse_args()
+    if args.output and Path(args.output).is_dir():
+        raise InputError(f"--output {args.output} is a folder; name a file")
+
+    from fsd import tracking
+    from fsd.hardware import describe_device, pick_device
+
+    device = pick_device(args.no_cuda)
+    figures = {"date": time.strftime("%Y-%m-%d"), "device": describe_device(device), **tracking.versions(), "tables": {}}
+    print(f"{figures['date']}, {figures['device']}, torch {figures['torch']}, transformers {figures['transformers']}, "
+          f"commit {figures['commit']}\n", flush=True)  # fmt: skip
+    measure = {"methods": measure_methods, "growth": measure_growth, "memory": measure_memory, "large": measure_large}
+    for name in args.tables:
+        figures["tables"][name] = measure[name](args, device)
+        if args.output:
+            write_json(args.output, figures)
+
+
+# ---------------------------------------------------------------- steps
+
+
+def bare_kd(teacher, student, data, batch_size, steps):
+    """The barest distillation: what every ratio divides by."""
+    import torch
+    from torch.nn import functional as F
+
+    input_ids, labels = data.input_ids.long(), data.labels
+    token_type_ids = data.token_type_ids.long()
+    attention_mask = (torch.arange(input_ids.shape[1]) < data.lengths[:, None]).long().to(input_ids.device)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=5e-5, fused=True)
+    student.train()
+    for rows in torch.randperm(len(labels)).to(input_ids.device).split(batch_size)[:steps]:
+        batch = {
+            "input_ids": input_ids[rows], "attention_mask": attention_mask[rows], "token_type_ids": token_type_ids[rows],
+        }
+        with torch.no_grad():
+            teacher_logits = teacher(**batch).logits
+        student_logits = student(**batch).logits
+        dark_knowledge = F.kl_div(
+            F.log_softmax(student_logits / 5, dim=-1), F.log_softmax(teacher_logits / 5, dim=-1),
+            reduction="batchmean", log_target=True,
+        )
+        loss = 0.5 * F.cross_entropy(student_logits, labels[rows]) + 0.5 * 25 * dark_knowledge
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+class Bench:
+    """Teacher, student and data of one size, and our training loop over them."""
+
+    def __init__(self, size, device, steps, folder):
+        from transformers import BertConfig
+
+        from fsd.models import freeze, new_bert
+
+        self.size, self.device, self.folder = size, device, folder
+        config = BertConfig(
+            hidden_size=size.hidden_size, num_hidden_layers=size.teacher_layers, num_attention_heads=size.hidden_size // 64,
+            intermediate_size=4 * size.hidden_size, num_labels=2, max_position_embeddings=max(512, size.length),
+        )
+        self.teacher = freeze(new_bert(config, 0)).to(device)
+        config.num_hidden_layers //= 2
+        self.student = new_bert(config, 1).to(device)
+        self.examples = max(steps, 50) * size.batch_size
+        self.data = {task: self.dataset(quantiles).to(device) for task, quantiles in LENGTHS.items()}
+
+    def dataset(self, quantiles):
+        """Random tokens with lengths spread like a task's."""
+        import numpy as np
+        import torch
+
+        from fsd.encoding import EncodedDataset
+
+        generator = torch.Generator().manual_seed(0)
+        places = (np.arange(self.examples) + 0.5) / self.examples
+        lengths = torch.from_numpy(np.interp(places, QUANTILES, quantiles).round()).long().clamp(max=self.size.length)
+        lengths = lengths[torch.randperm(self.examples, generator=generator)]
+        input_ids = torch.randint(1000, 30000, (self.examples, self.size.length), generator=generator, dtype=torch.int32)
+        input_ids[torch.arange(self.size.length) >= lengths[:, None]] = 0
+        labels = torch.randint(2, (self.examples,), generator=generator)
+        return EncodedDataset(input_ids, torch.zeros_like(input_ids, dtype=torch.uint8), lengths, labels, None, "train", "")
+
+    def bare(self):
+        """The bare loop as a contender."""
+        batches = [(self.size.batch_size, self.size.length)]
+        return Contender(
+            "bare KD loop", "", lambda steps: bare_kd(self.teacher, self.student, self.data["CoLA"], self.size.batch_size, steps),
+            self.flops(batches, cached=False),
+        )
+
+    def ours(self, method, *flags, lengths="CoLA"):
+        """Our loop with a method of ``METHODS`` and these flags of the command line."""
+        from fsd.losses import memory_products
+        from fsd.memory import StudentMemory
+        from fsd.objective import Objective, layer_pairs
+        from fsd.teacher_cache import TeacherCache
+        from fsd.tracking import Tracker
+        from fsd.training import Run, half_precision, train, update_batches
+
+        size = self.size
+        args = distillation_parser("").parse_args([
+            "--task_name", "CoLA", "--data_dir", ".", "--output_dir", str(self.folder), "--per_gpu_train_batch_size",
+            str(size.batch_size), "--max_seq_length", str(size.length), "--save_steps", str(10**9), *flags,
+        ])  # fmt: skip
+        pair = layer_pairs(size.teacher_layers, size.teacher_layers // 2)[0]
+        objective = Objective(0.5, 5.0, 1.0, gamma_m=1e-4, pairs=(pair,), global_pair=pair, **METHODS[method])
+        run = Run(args, _Named(method), objective, self.device, None, self.student, self.data[lengths], [], self.teacher)
+        if objective.needs_memory:
+            width = size.length * size.hidden_size
+            run.student_memory = StudentMemory(size.centroids, width, 0).to(self.device)
+            run.teacher_memory = memory_products(StudentMemory(size.centroids, width, 1).centroids.detach().to(self.device))
+        if args.cache_teacher:
+            layers = [teacher for teacher, _ in objective.compared_pairs]
+            run.teacher_cache = TeacherCache("ram", self.teacher, run.train_set, layers, args.mask_padding, half_precision(args))
+            with contextlib.redirect_stderr(io.StringIO()):
+                run.teacher_cache.fill()
+        tracker = Tracker(self.folder, "benchmark")
+        batches = [(len(batch), self.cut(run, batch)) for update in update_batches(run, 0) for batch in update]
+
+        def steps(count):
+            run.steps = args.max_steps = count
+            with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+                train(run, tracker)
+
+        options = " ".join(flag for flag in flags if flag != "ram")
+        options += f" ({lengths}'s lengths)" if args.mask_padding else ""
+        precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
+        return Contender(method, options, steps, self.flops(batches, args.cache_teacher), precision)
+
+    def cut(self, run, indices):
+        """The length that a batch runs at."""
+        return run.train_set.batch(indices, run.args.mask_padding, run.length_buckets)["input_ids"].shape[1]
+
+    def flops(self, batches, cached):
+        """Floating-point operations of the models' matrix products in an average step over [(examples, length)].
+
+        A layer's forward takes 24 d² + 4 S d a token; backward counts twice. Softmax, LayerNorm, losses and the optimizer
+        are left out.
+        """
+        d, depth = self.size.hidden_size, self.size.teacher_layers
+        passes = (0 if cached else depth) + 3 * (depth // 2)
+        return statistics.fmean(examples * length * (24 * d * d + 4 * length * d) * passes for examples, length in batches)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What the training loop wants of a task: a name for its progress bar."""
+
+    name: str
+
+
+def measure_blocks(bare, contenders, steps, pairs, device):
+    """Time blocks of ``steps`` steps in turn: a block of the bare loop stands amid every four of contenders."""
+    from tqdm import tqdm
+
+    for contender in (bare, *contenders):
+        timed(contender, steps if "--compile" in contender.options else 2, device)
+    for turn in tqdm(range(pairs), desc=f"{len(contenders)} contenders, rounds"):
+        order = contenders if turn % 2 else contenders[::-1]
+        for start in range(0, len(order), 4):
+            two, two_more = order[start : start + 2], order[start + 2 : start + 4]
+            for contender in two:
+                contender.seconds.append(timed(contender, steps, device) / steps)
+            bare.seconds.append(timed(bare, steps, device) / steps)
+            for contender in two_more:
+                contender.seconds.append(timed(contender, steps, device) / steps)
+            for contender in (*two, *two_more):
+                contender.bare_seconds.append(bare.seconds[-1])
+
+
+def timed(contender, steps, device):
+    """Seconds of a block; keeps the most memory that any took beyond what was there before it."""
+    with PeakMemory(device) as peak:
+        synchronize(device)
+        start = time.perf_counter()
+        contender.steps(steps)
+        synchronize(device)
+        seconds = time.perf_counter() - start
+    contender.peak_bytes = max(contender.peak_bytes, peak.bytes)
+    return seconds
+
+
+def synchronize(device):
+    """Wait for a GPU's queue; nothing on a CPU."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class PeakMemory:
+    """Context whose ``bytes`` is the most memory taken in it beyond what was taken before: a GPU's, or the process's."""
+
+    def __init__(self, device):
+        self.device, self.bytes = device, 0
+
+    def __enter__(self):
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.before = torch.cuda.memory_allocated(self.device)
+        else:
+            ctypes.CDLL(None).malloc_trim(0)  # else what earlier blocks freed would count as taken
+            Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+            self.before = self._status("VmRSS")
+        return self
+
+    def __exit__(self, *error):
+        import torch
+
+        on_gpu = self.device.type == "cuda"
+        self.bytes = (torch.cuda.max_memory_allocated(self.device) if on_gpu else self._status("VmHWM")) - self.before
+
+    @staticmethod
+    def _status(name):
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+        return int(line.split()[1]) * 1024
+
+
+def ceiling(device, precision):
+    """Floating-point operations a second of one large matrix product, the best of several."""
+    import torch
+
+    n, best = 8192 if device.type == "cuda" else 3072, math.inf
+    x, y = (torch.randn(n, n, device=device, dtype=getattr(torch, precision)) for _ in range(2))
+    for _ in range(8):
+        synchronize(device)
+        start = time.perf_counter()
+        x @ y
+        synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * n**3 / best
+
+
+def sizes(args, device):
+    """The sizes that were asked for, with pairs and steps a block: fewer for BERT-base on a CPU."""
+    on_gpu = device.type == "cuda"
+    chosen = []
+    if "small" in args.sizes:
+        chosen.append((Size("small", 256, 4, 32), args.pairs, args.steps))
+    if "base" in args.sizes:
+        few = (args.pairs, args.steps) if on_gpu else (min(args.pairs, 5), min(args.steps, 4))
+        chosen.append((Size("BERT-base", 768, 12, 32 if on_gpu else 8), *few))
+    return [(replace(size, batch_size=args.batch_size or size.batch_size), *rest) for size, *rest in chosen]
+
+
+def measure_methods(args, device):
+    """Table: each method, and FSD_ILG with each speed option."""
+    rows = []
+    for size, pairs, steps in sizes(args, device):
+        with tempfile.TemporaryDirectory() as folder:
+            bench = Bench(size, device, steps, Path(folder))
+            bare, contenders = bench.bare(), [bench.ours(method) for method in METHODS]
+            contenders += [bench.ours("FSD_ILG", *flags) for flags in (["--bf16"], ["--cache_teacher", "ram"])]
+            everything = ["--mask_padding", "--group_by_length", "--bf16", "--cache_teacher", "ram"]
+            if device.type == "cuda":
+                contenders.append(bench.ours("FSD_ILG", "--fp16"))  # on a CPU it takes seven times as long as float32
+            if size.name == "small" or device.type == "cuda":
+                contenders += [bench.ours("FSD_ILG", "--compile"), bench.ours("FSD_ILG", "--bf16", "--compile")]
+                everything.append("--compile")
+            contenders += [bench.ours("FSD_ILG", "--mask_padding")]
+            for lengths in LENGTHS:
+                contenders.append(bench.ours("FSD_ILG", "--mask_padding", "--group_by_length", lengths=lengths))
+            contenders.append(bench.ours("FSD_ILG", *everything))
+            measure_blocks(bare, contenders, steps, pairs, device)
+        rows += report_steps(size, bare, contenders, pairs, steps, device)
+    return rows
+
+
+def measure_growth(args, device):
+    """Table: KD and FSD_ILG at other batches, lengths, centroids and widths."""
+    middle = Size("small", 256, 4, 32)
+    axes = {"batch_size": (8, 16, 64), "length": (32, 64, 256), "centroids": (30, 300, 1000), "hidden_size": (128, 512)}
+    varied = [middle] + [replace(middle, **{axis: value}) for axis, values in axes.items() for value in values]
+    rows, pairs, steps = [], min(args.pairs, 3), min(args.steps, 6)
+    for size in varied:
+        with tempfile.TemporaryDirectory() as folder:
+            bench = Bench(size, device, steps, Path(folder))
+            bare, contenders = bench.bare(), [bench.ours("KD"), bench.ours("FSD_ILG")]
+            measure_blocks(bare, contenders, steps, pairs, device)
+        rows += report_steps(size, bare, contenders, pairs, steps, device)
+    return rows
+
+
+def report_steps(size, bare, contenders, pairs, steps, device):
+    """Print one size's rows, and return them as dicts."""
+    ceilings = {precision: ceiling(device, precision) for precision in {c.precision for c in (bare, *contenders)}}
+    plain = {c.method: c for c in contenders if not c.options}
+    rows = []
+    for c in (bare, *contenders):
+        ratio = quartiles([s / b for s, b in zip(c.seconds, c.bare_seconds or c.seconds, strict=True)])
+        own = plain.get(c.method) if c.options else None
+        to_own = statistics.median(s / o for s, o in zip(c.seconds, own.seconds, strict=True)) if own else None
+        seconds = statistics.median(c.seconds)
+        rows.append({
+            "size": size.describe(), "method": c.method, "options": c.options, "ms": 1000 * seconds,
+            "examples_per_second": size.batch_size / seconds, "peak_mb": c.peak_bytes / 1e6, "ratio": ratio[1],
+            "ratio_quartiles": [ratio[0], ratio[2]], "ratio_to_plain": to_own,
+            "share_of_ceiling": c.flops / seconds / ceilings[c.precision],
+        })  # fmt: skip
+    print(f"\n**{size.describe()}**; {pairs} pairs of {steps} steps; ceiling "
+          + ", ".join(f"{name} {value / 1e12:.3g} TFLOP/s" for name, value in sorted(ceilings.items())) + "\n")  # fmt: skip
+    print_table(
+        ["method", "options", "ms a step", "examples/s", "peak MB", "ratio to bare (quartiles)", "to itself without options",
+         "of ceiling"],
+        [[r["method"], r["options"], f"{r['ms']:.3g}", f"{r['examples_per_second']:.4g}", f"{r['peak_mb']:.0f}",
+          f"{r['ratio']:.3f} ({r['ratio_quartiles'][0]:.3f}–{r['ratio_quartiles'][1]:.3f})",
+          f"{r['ratio_to_plain']:.3f}" if r["ratio_to_plain"] else "", f"{r['share_of_ceiling']:.0%}"] for r in rows],
+    )  # fmt: skip
+    return rows
+
+
+def quartiles(values):
+    """Lower quartile, median, upper quartile."""
+    return statistics.quantiles(values, n=4, method="inclusive")
+
+
+def print_table(header, rows):
+    """Print a Markdown table."""
+    for line in (header, ["---"] * len(header), *rows):
+        print(f"| {' | '.join(line)} |", flush=True)
+
+
+# ---------------------------------------------------------------- memory
+
+
+def measure_memory(args, device):
+    """Table: the memory's passes and its whole build, with and without the features kept, beside one teacher forward."""
+    from argparse import Namespace
+
+    import torch
+
+    from fsd.kmeans import Plan, cluster
+    from fsd.memory_building import TeacherFeatures
+
+    rows = []
+    for size, _, _ in sizes(args, device):
+        quick = size.name == "small" or device.type == "cuda"
+        rounds, batches = (5 if quick else 3), (80 if quick else 32)
+        with tempfile.TemporaryDirectory() as folder:
+            bench = Bench(size, device, batches, Path(folder))
+        data = bench.data["CoLA"].subset(torch.arange(batches * size.batch_size))
+        width = size.length * size.hidden_size
+        settings = Namespace(
+            per_gpu_memory_train_batch_size=size.batch_size, mask_padding=False, max_seq_length=size.length, logging_steps=10**9,
+        )
+
+        # The builder drops the layers that it need not run.
+        builder_teacher = copy.deepcopy(bench.teacher)
+
+        def forward_once(teacher=bench.teacher, data=data, size=size):
+            with torch.no_grad():
+                for indices in torch.arange(len(data)).split(size.batch_size):
+                    batch = data.batch(indices)
+                    batch.pop("labels")
+                    teacher(**batch)
+
+        def build(cache_bytes, teacher=builder_teacher, data=data, size=size, width=width, settings=settings):
+            features = TeacherFeatures(teacher, size.teacher_layers - 1, data, settings, None)
+            plan = Plan(len(data), width, size.centroids, 3, cache_bytes)
+            with contextlib.redirect_stderr(io.StringIO()):
+                return cluster(features.batches, plan, seed=0, device=device, tolerance=0).history
+
+        times = {"pass 1": [], "pass 2": [], "pass 3": [], "whole build": [], "whole build, features kept": []}
+        for turn in range(-1, rounds):  # the first warms up
+            bare = seconds_of(forward_once, device)[0]
+            kept = seconds_of(lambda build=build: build(math.inf), device)[0]
+            whole, history = seconds_of(lambda build=build: build(0), device)
+            bare = (bare + seconds_of(forward_once, device)[0]) / 2
+            if turn >= 0:
+                values = [*(report.seconds for report in history), whole, kept]
+                for name, value in zip(times, values, strict=True):
+                    times[name].append(value / bare)
+        print(f"\n**{size.describe()}**; {len(data)} examples; {rounds} rounds; bare teacher forward: {bare:.1f} s\n")
+        ratios = {name: quartiles(values) for name, values in times.items()}
+        print_table(["", "ratio to one bare teacher forward (quartiles)"],
+                    [[name, f"{middle:.3f} ({low:.3f}–{high:.3f})"] for name, (low, middle, high) in ratios.items()])
+        rows.append({"size": size.describe(), "examples": len(data), "ratios": ratios})
+    return rows
+
+
+def seconds_of(function, device):
+    """(seconds, what it returned)."""
+    synchronize(device)
+    start = time.perf_counter()
+    result = function()
+    synchronize(device)
+    return time.perf_counter() - start, result
+
+
+def measure_large(args, device):
+    """What a plan for MNLI at BERT-base says beforehand, and what a build of that width then takes."""
+    import torch
+
+    from fsd.kmeans import Plan, cluster
+
+    print(f"\n**MNLI's sizes**: {Plan(MNLI_EXAMPLES, BASE_FEATURES, MNLI_CENTROIDS).describe()}\n", flush=True)
+    generator = torch.Generator(device).manual_seed(0)
+    centers = torch.randn(MNLI_CENTROIDS, BASE_FEATURES, generator=generator, device=device)
+    noise = torch.randn(64, BASE_FEATURES, generator=generator, device=device)
+
+    def batches(count):
+        """Examples around the centers, one a row; noise is drawn once, since drawing it would take longer than a pass."""
+        for start in range(0, count, 32):
+            rows = torch.arange(start, min(start + 32, count), device=device)
+            yield start, centers[(rows * 7919) % MNLI_CENTROIDS] + noise[(rows * 104729) % 64]
+
+    seconds, _ = seconds_of(lambda: sum(len(features) for _, features in batches(3200)), device)
+    generating = seconds / 3200
+    trial = Plan(3200, BASE_FEATURES, MNLI_CENTROIDS, 3, 0)
+    with contextlib.redirect_stderr(io.StringIO()):
+        seconds, _ = seconds_of(lambda: cluster(lambda: batches(3200), trial, seed=0, device=device), device)
+    count = min(MNLI_EXAMPLES, max(3200, int(0.7 * (60 * args.minutes - seconds) / seconds * 3200)))
+    plan = Plan(count, BASE_FEATURES, MNLI_CENTROIDS, 3, 0)
+    print(f"built: {plan.describe()}", flush=True)
+    with PeakMemory(device) as peak:
+        seconds, clustering = seconds_of(
+            lambda: cluster(lambda: batches(count), plan, seed=0, device=device, log=lambda report: print(report.describe())),
+            device,
+        )
+    clustering_seconds = seconds - sum(report.seconds for report in clustering.history)
+    print(f"{count:,} examples: {seconds:.0f} s, of which features {3 * generating * count:.0f} s; peak memory "
+          f"{peak.bytes / 1e9:.2f} GB, planned {plan.peak_bytes / 1e9:.2f} GB; clusters of {int(clustering.counts.min())} to "
+          f"{int(clustering.counts.max())} examples")  # fmt: skip
+    return [{"examples": count, "seconds": seconds, "peak_bytes": peak.bytes, "planned_bytes": plan.peak_bytes,
+             "rest_seconds": clustering_seconds, "passes": [report.describe() for report in clustering.history]}]  # fmt: skip
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

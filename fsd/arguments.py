@@ -5,7 +5,7 @@ import math
 import sys
 from pathlib import Path
 
-from fsd.files import InputError
+from fsd.files import InputError, is_main_process
 from fsd.glue import TASKS, find_task, find_task_folder
 
 MASK_PADDING_HELP = (
@@ -122,8 +122,10 @@ def add_training_arguments(parser):
     """Batches, optimizer and schedule."""
     group = parser.add_argument_group("training")
     group.add_argument("--per_gpu_train_batch_size", type=number(int, 1), default=8,
-        help="examples a step; the structures between examples see one such batch, so it matters (32 in the paper)")
-    group.add_argument("--per_gpu_eval_batch_size", type=number(int, 1), default=8, help="examples a step in evaluation")
+        help="examples a step and process; the structures between examples see the batch of all processes, so it matters "
+             "(32 in the paper)")
+    group.add_argument("--per_gpu_eval_batch_size", type=number(int, 1), default=8,
+        help="examples a step and process in evaluation")
     group.add_argument("--gradient_accumulation_steps", type=number(int, 1), default=1,
         help="batches whose mean gradient makes one update; every structure still sees one batch at a time")
     group.add_argument("--learning_rate", type=number(float, above=0), default=5e-5, help="AdamW's, after warm-up")
@@ -212,7 +214,7 @@ def memory_parser(description):
         help="stop early when a pass lowers inertia by no more than this share")
     group.add_argument("--feature_cache_gb", type=number(float, 0), default=4.0,
         help="keep the features if they take no more than this many GB, so that the teacher runs only once")
-    group.add_argument("--per_gpu_train_batch_size", type=number(int, 1), default=8, help="examples a teacher forward")
+    group.add_argument("--per_gpu_train_batch_size", type=number(int, 1), default=8, help="examples a forward and process")
     group.add_argument("--per_gpu_memory_train_batch_size", type=number(int, 1),
         help="the same, and the one that counts where both are given")
     group.add_argument("--mask_padding", action="store_true", help=MASK_PADDING_HELP)
@@ -233,7 +235,7 @@ def parse_memory(parser):
 def warn_of_flags_without_effect(args, *names):
     """One line for each of these flags that was given."""
     for name in names:
-        if getattr(args, name) is not None:
+        if getattr(args, name) is not None and is_main_process():
             print(f"warning: --{name} is taken for compatibility only and has no effect", file=sys.stderr)
 
 

@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from fsd.files import InputError, file_hash, written_whole
+from fsd.distributed import main_process_first
+from fsd.files import InputError, file_hash, is_main_process, written_whole
 from fsd.glue import find_task_folder, read_split, split_path
 from fsd.seeds import stream_seed
 
@@ -104,7 +105,8 @@ def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cac
 
     Pairs are cut longest first to ``max_seq_length`` tokens. The cache is a file in ``cached_encodings/`` of the
     task's folder; a damaged one is made again and an unwritable folder goes without, each with one warning.
-    InputError as :func:`fsd.glue.read_split`, and for a tokenizer or a length that cannot do it.
+    Of several processes the main one encodes, and the others read its cache. InputError as
+    :func:`fsd.glue.read_split`, and for a tokenizer or a length that cannot do it.
     """
     _check_tokenizer(task, tokenizer, max_seq_length)
     path = split_path(task, data_dir, split)
@@ -114,17 +116,18 @@ def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cac
                         tokenizer.pad_token_id, max_seq_length)
     folder = find_task_folder(task, data_dir) / "cached_encodings"
     cache = folder / f"{split}-{max_seq_length}-{fingerprint[:16]}.safetensors"
-    if cache.is_file() and not overwrite_cache:
+    with main_process_first():
+        if cache.is_file() and not (overwrite_cache and is_main_process()):
+            try:
+                return _read_cache(cache, split, fingerprint)
+            except (SafetensorError, OSError, KeyError, ValueError) as error:
+                logger.warning("%s is damaged (%s); encoding anew", cache, error)
+        dataset = _encode(read_split(task, data_dir, split), tokenizer, max_seq_length, fingerprint)
         try:
-            return _read_cache(cache, split, fingerprint)
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            logger.warning("%s is damaged (%s); encoding anew", cache, error)
-    dataset = _encode(read_split(task, data_dir, split), tokenizer, max_seq_length, fingerprint)
-    try:
-        _write_cache(cache, dataset)
-    except (InputError, SafetensorError) as error:
-        logger.warning("going on without a cache of the encoding: %s", error)
-    return dataset
+            _write_cache(cache, dataset)
+        except (InputError, SafetensorError) as error:
+            logger.warning("going on without a cache of the encoding: %s", error)
+        return dataset
 
 
 def train_subset(dataset, max_train_samples, seed):
@@ -171,7 +174,8 @@ def _encode(split, tokenizer, max_seq_length, fingerprint):
     type_ids = np.zeros((len(examples), max_seq_length), dtype=np.uint8)
     lengths = np.empty(len(examples), dtype=np.int64)
     positions = np.arange(max_seq_length)
-    with tqdm(total=len(examples), desc=f"encoding {split.task.name} {split.name}", unit="ex", delay=1) as bar:
+    with tqdm(total=len(examples), desc=f"encoding {split.task.name} {split.name}", unit="ex", delay=1,
+              disable=not is_main_process()) as bar:
         for start in range(0, len(examples), CHUNK):
             encodings = backend.encode_batch_fast(examples[start:start + CHUNK])
             rows = slice(start, start + len(encodings))

@@ -3,6 +3,8 @@
 import torch
 from tqdm import tqdm
 
+from fsd import distributed
+from fsd.files import is_main_process
 from fsd.glue import write_predictions
 from fsd.metrics import compute_metrics, main_metric, majority_metrics
 from fsd.models import forward
@@ -12,17 +14,21 @@ from fsd.models import forward
 def predict_logits(model, dataset, batch_size, progress=""):
     """Logits [N, C] (float32, on the CPU) of a model in eval mode, in the dataset's order.
 
-    Each batch runs at the length of its longest example, which changes logits by rounding only.
+    Each batch runs at the length of its longest example, which changes logits by rounding only. Of several processes
+    each runs a share of the batches that one would run, and all get all logits.
     """
     was_training = model.training
     model.eval()
-    logits = []
-    with tqdm(total=len(dataset), desc=progress, unit="ex", leave=False, disable=not progress) as bar:
-        for indices in torch.arange(len(dataset)).split(batch_size):
-            logits.append(forward(model, dataset.batch(indices, cut_to_longest=True))[0])
+    batches = torch.arange(len(dataset)).split(batch_size)
+    batches = batches[distributed.share(len(batches))]
+    logits = torch.zeros(len(dataset), model.config.num_labels, device=dataset.device)
+    with tqdm(total=sum(map(len, batches)), desc=progress, unit="ex", leave=False,
+              disable=not (progress and is_main_process())) as bar:
+        for indices in batches:
+            logits[indices[0] : indices[-1] + 1] = forward(model, dataset.batch(indices, cut_to_longest=True))[0]
             bar.update(len(indices))
     model.train(was_training)
-    return torch.cat(logits).float().cpu()
+    return distributed.sum_over_processes(logits).cpu()
 
 
 def decisions(task, logits):
@@ -46,11 +52,10 @@ def is_at_chance(task, metrics, dev_set):
 
 
 def predict_test_sets(model, task, test_sets, batch_size, folder):
-    """Write the leaderboard file of each test set into ``folder``; returns their paths."""
-    return [
-        write_predictions(
-            task, dataset.split, dataset.index,
-            decisions(task, predict_logits(model, dataset, batch_size, "predicting")), folder,
-        )
-        for dataset in test_sets
-    ]
+    """Write the leaderboard file of each test set into ``folder``, the main process alone; returns their paths."""
+    paths = []
+    for dataset in test_sets:
+        predictions = decisions(task, predict_logits(model, dataset, batch_size, "predicting"))
+        if is_main_process():
+            paths.append(write_predictions(task, dataset.split, dataset.index, predictions, folder))
+    return paths

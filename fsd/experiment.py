@@ -5,10 +5,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from fsd import checkpoints, models, tracking
+from fsd import checkpoints, distributed, models, tracking
 from fsd.encoding import encode_split, tokenizer_hash, train_subset
 from fsd.evaluation import evaluate, is_at_chance, predict_test_sets
-from fsd.files import InputError, write_json, write_text
+from fsd.files import InputError, is_main_process, write_json, write_text
 from fsd.glue import find_task, has_split
 from fsd.hardware import check_compiler, describe_device, half_precision, pick_device
 from fsd.losses import memory_products
@@ -21,8 +21,8 @@ from fsd.training import Run, format_values, train
 
 def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_memory_path=None):
     """Run one distillation script: train, evaluate and predict as the arguments say."""
-    with tracking.start_logging():
-        task, device = find_task(args.task_name), pick_device(args.no_cuda)
+    task, device = find_task(args.task_name), pick_device(args.no_cuda)
+    with tracking.start_logging(), distributed.process_group(device):
         if not args.do_train:
             student_path = args.student_model_name_or_path or args.output_dir
             report_saved(args, task, device, student_path, "--student_model_name_or_path")
@@ -56,8 +56,8 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
 
 def finetune(args):
     """Fine-tune, evaluate and predict with a single model, as the arguments say: the objective is the task loss."""
-    with tracking.start_logging():
-        task, device = find_task(args.task_name), pick_device(args.no_cuda)
+    task, device = find_task(args.task_name), pick_device(args.no_cuda)
+    with tracking.start_logging(), distributed.process_group(device):
         if not args.do_train:
             report_saved(args, task, device, args.model_name_or_path or args.output_dir, "--model_name_or_path")
             return
@@ -72,6 +72,8 @@ def finetune(args):
 def check_before_training(args):
     """Everything that can be told wrong before a model is loaded; changes nothing on disk."""
     tracking.check_results_file(args.results_file)
+    if getattr(args, "cache_teacher", None) == "ram" and distributed.world_size() > 1:
+        raise InputError("--cache_teacher ram: each process would keep all of it; name a folder, which they share")
     if args.compile:
         check_compiler()
     names = (
@@ -138,16 +140,19 @@ def train_and_report(run, test_sets, copied):
     args = run.args
     output_dir = Path(args.output_dir)
     tracker = tracking.Tracker(args.run_file, f"{run.task.name}-{run.objective.method}-{args.seed}")
-    if args.overwrite_output_dir:
-        checkpoints.remove_previous_run(output_dir)
-    write_json(output_dir / "training_args.json", settings(run))
-    describe(run, tracker, copied)
+    if is_main_process():
+        if args.overwrite_output_dir:
+            checkpoints.remove_previous_run(output_dir)
+        write_json(output_dir / "training_args.json", settings(run))
+        describe(run, tracker, copied)
     start = time.perf_counter()
     if run.teacher_cache is not None:
-        run.teacher_cache.fill()
+        with distributed.main_process_first():
+            run.teacher_cache.fill()
     train(run, tracker)
     seconds = time.perf_counter() - start
-    checkpoints.save_model(output_dir, run.student, run.tokenizer, run.student_memory)
+    if is_main_process():
+        checkpoints.save_model(output_dir, run.student, run.tokenizer, run.student_memory)
     metrics = {}
     if args.do_eval or args.evaluate_during_training:
         metrics = evaluate(run.student, run.task, run.dev_sets, args.per_gpu_eval_batch_size)
@@ -157,7 +162,8 @@ def train_and_report(run, test_sets, copied):
     for path in predict_test_sets(run.student, run.task, test_sets, args.per_gpu_eval_batch_size, output_dir / "predictions"):
         logger.info("wrote %s", path)
     tracker.finish({"method": run.objective.method, **vars(args)}, metrics)
-    tracking.append_result(args.results_file, result_row(run, copied, metrics, seconds))
+    if is_main_process():
+        tracking.append_result(args.results_file, result_row(run, copied, metrics, seconds))
     logger.info("%s on %s, %d steps in %.1f s: %s", run.objective.method, run.task.name, run.steps, seconds,
                 format_values(metrics) or "not evaluated (no --do_eval)")
 
@@ -185,8 +191,9 @@ def report_saved(args, task, device, path, flag):
 
 
 def write_eval_results(output_dir, metrics, name="eval_results.txt"):
-    """``key = value`` lines, sorted."""
-    write_text(Path(output_dir) / name, "".join(f"{key} = {value}\n" for key, value in sorted(metrics.items())))
+    """``key = value`` lines, sorted; written by the main process."""
+    if is_main_process():
+        write_text(Path(output_dir) / name, "".join(f"{key} = {value}\n" for key, value in sorted(metrics.items())))
 
 
 def evaluate_checkpoints(args, task, dev_sets, device):
@@ -203,6 +210,7 @@ def settings(run):
     return {
         "command": sys.argv, "arguments": vars(run.args), "method": run.objective.method,
         "objective": asdict(run.objective), "weights": run.objective.weights, "steps": run.steps,
+        "processes": distributed.world_size(),
         "train_examples": len(run.train_set), "versions": tracking.versions(),
     }
 
@@ -211,15 +219,17 @@ def describe(run, tracker, copied):
     """The log's opening: all that decides what this run computes."""
     args, objective = run.args, run.objective
     versions = ", ".join(f"{name} {value}" for name, value in tracking.versions().items())
+    processes = distributed.world_size()
     subset = f" (a subset, --max_train_samples {args.max_train_samples})" if args.max_train_samples > 0 else ""
     modes = (
         ("padding masked", args.mask_padding), ("batches of similar length", args.group_by_length), ("bf16", args.bf16),
         ("fp16", args.fp16), ("compiled, which takes minutes at the first steps", args.compile),
+        (f"{processes} processes of {args.per_gpu_train_batch_size} examples each", processes > 1),
     )
     logger.info("%s on %s; %s", objective.method, describe_device(run.device), versions)
     logger.info(
         "%s: %d training examples%s, %d steps of %d × %d, length %d, seed %d%s", run.task.name, len(run.train_set), subset,
-        run.steps, args.gradient_accumulation_steps, args.per_gpu_train_batch_size, args.max_seq_length, args.seed,
+        run.steps, args.gradient_accumulation_steps, run.batch_size, args.max_seq_length, args.seed,
         "".join(f", {words}" for words, given in modes if given),
     )
     student = "student" if run.teacher is not None else "model"
@@ -247,7 +257,7 @@ def result_row(run, copied, metrics, seconds):
         "gamma_i": objective.gamma_i, "gamma_l": objective.gamma_l, "gamma_g": objective.gamma_g,
         "gamma_m": objective.gamma_m, "do_layerwise": getattr(args, "do_layerwise", ""), "mask_padding": args.mask_padding,
         "copied_from": copied.source, "train_samples": len(run.train_set), "max_seq_length": args.max_seq_length,
-        "batch_size": args.per_gpu_train_batch_size, "accumulation": args.gradient_accumulation_steps,
+        "batch_size": run.batch_size, "accumulation": args.gradient_accumulation_steps,
         "epochs": args.num_train_epochs, "steps": run.steps, "learning_rate": args.learning_rate,
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "float32", "group_by_length": args.group_by_length,
         "compile": args.compile, "cache_teacher": run.teacher_cache is not None, **metrics, "seconds": round(seconds, 1),

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +17,18 @@ class InputError(Exception):
     """Something the user handed over is wrong. The message is one line: what, where, and what to do."""
 
 
+def is_main_process():
+    """Whether this process is the only one, or rank 0 of those that torchrun started: it alone writes and speaks."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
 def exit_on_input_error(main):
     """Run ``main()``; an :class:`InputError` becomes one line on stderr and exit status 2."""
     try:
         main()
     except InputError as error:
+        if not is_main_process():
+            time.sleep(3)  # rank 0 mostly meets the same error, and torchrun then ends this process before it repeats it
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         sys.exit(2)
 

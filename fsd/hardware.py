@@ -13,8 +13,20 @@ LENGTH_BUCKETS = (0.125, 0.25, 0.5, 0.75, 1)  # of the full length: what compile
 
 
 def pick_device(no_cuda=False):
-    """The GPU if there is one and ``no_cuda`` is not given, otherwise the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() and not no_cuda else "cpu")
+    """The GPU if there is one and ``no_cuda`` is not given, otherwise the CPU; of several processes each has its own GPU.
+
+    Raises:
+        InputError: more processes on this machine than it has GPUs.
+    """
+    if no_cuda or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return torch.device("cuda")
+    number, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if number >= gpus:
+        raise InputError(f"no GPU for process {number} of this machine, it has {gpus}; lower --nproc_per_node or give --no_cuda")
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
 
 
 def describe_device(device):

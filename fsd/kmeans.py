@@ -4,6 +4,8 @@ Pass 1 keeps a random projection of every example's features and clusters those 
 of that assignment over the features themselves. Every further pass is one Lloyd iteration: each example is assigned to
 the nearest centroid and added to its new cluster at once.
 
+Of several processes each is given the features of a contiguous share of the examples, and sums go over all processes.
+
 Shapes: N examples, P features, K centroids, b examples of a batch. Products and distances are float32 on features less
 a common offset, so that a large one costs no digits; sums over batches are float64. Only the ends of passes wait for
 the device.
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from fsd.distributed import rank, sum_over_processes, world_size
 from fsd.files import InputError
 from fsd.lloyd import cluster_points, membership, product, refill_moves
 from fsd.seeds import stream_seed
@@ -175,26 +178,27 @@ class State:
 
 
 @torch.no_grad()
-def cluster(feature_batches, plan, *, seed, device, tolerance=1e-4, log=None, progress=True):
+def cluster(feature_batches, plan, *, seed, device, tolerance=1e-4, log=None, progress=True, examples=None):
     """Cluster features into K centroids, in at most ``plan.passes`` passes.
 
     Args:
         feature_batches: callable; each call returns an iterator of (index of the first example, features [b, P]) over
-            all examples in order, in the same batches each time. Called once if ``plan.is_cached``, else once a pass.
+            ``examples`` in order, in the same batches each time. Called once if ``plan.is_cached``, else once a pass.
         plan: the :class:`Plan`.
         seed: of the projection and the starts. The same seed gives the same bits on the same machine.
         device: where everything is computed and kept.
         tolerance: passes end early when one lowers inertia by no more than this share.
         log: called with the :class:`PassReport` of each pass, unless None.
         progress: show a bar for each pass.
+        examples: this process's part of all N, a range that begins at 0 in the first process; None for all of them.
 
     Returns:
-        :class:`Clustering`
+        :class:`Clustering`, the same in every process
 
     Raises:
         InputError: the features hold NaN or infinity.
     """
-    source = FeatureSource(feature_batches, plan, torch.device(device), progress)
+    source = FeatureSource(feature_batches, plan, torch.device(device), progress, examples)
     state, history = None, []
     for number in range(1, plan.passes + 1):
         start = time.perf_counter()
@@ -218,15 +222,16 @@ def cluster(feature_batches, plan, *, seed, device, tolerance=1e-4, log=None, pr
 class FeatureSource:
     """The batches of a pass as float32 on the device: from the caller, or once they are kept from the cache."""
 
-    def __init__(self, feature_batches, plan, device, progress):
+    def __init__(self, feature_batches, plan, device, progress, examples=None):
         self.feature_batches, self.plan, self.device, self.progress = feature_batches, plan, device, progress
+        self.examples = range(plan.num_examples) if examples is None else examples
         self.cache, self.bounds = None, []
         self.first_batch, self.has_told_time = None, False
 
     def batches(self, number):
         """Yield (index of the first example, features [b, P]) for pass ``number``, under a progress bar."""
         name = f"memory, pass {number}/{self.plan.passes}"
-        with tqdm(total=self.plan.num_examples, desc=name, unit="example", disable=not self.progress) as bar:
+        with tqdm(total=len(self.examples), desc=name, unit="example", disable=not self.progress) as bar:
             for start, features in self._computed() if self.cache is None else self._kept():
                 yield start, features
                 bar.update(len(features))
@@ -240,27 +245,29 @@ class FeatureSource:
             self.first_batch = done, now  # it warms up, so its own time is left out
         elif not self.has_told_time and now - self.first_batch[1] > ESTIMATE_AFTER:
             self.has_told_time = True
-            logger.info("%s", self.plan.describe_time((done - self.first_batch[0]) / (now - self.first_batch[1])))
+            rate = world_size() * (done - self.first_batch[0]) / (now - self.first_batch[1])
+            logger.info("%s", self.plan.describe_time(rate))
 
     def _kept(self):
+        first = self.examples.start
         for start, end in self.bounds:
-            yield start, self.cache[start:end]
+            yield start, self.cache[start - first : end - first]
 
     def _computed(self):
-        count, width = self.plan.num_examples, self.plan.num_features
-        cache = torch.empty(count, width, device=self.device) if self.plan.is_cached else None
-        end = 0
+        first, stop, width = self.examples.start, self.examples.stop, self.plan.num_features
+        cache = torch.empty(len(self.examples), width, device=self.device) if self.plan.is_cached else None
+        end = first
         for start, features in self.feature_batches():
             features = features.detach().to(self.device, torch.float32)
-            if start != end or features.shape != (len(features), width) or start + len(features) > count:
-                raise ValueError(f"features {tuple(features.shape)} at {start}, not [b, {width}] at {end} of {count}")
+            if start != end or features.shape != (len(features), width) or start + len(features) > stop:
+                raise ValueError(f"features {tuple(features.shape)} at {start}, not [b, {width}] at {end} of {stop}")
             end += len(features)
             if cache is not None:
-                cache[start:end] = features
+                cache[start - first : end - first] = features
                 self.bounds.append((start, end))
             yield start, features
-        if end != count:
-            raise ValueError(f"features of {end} examples, not {count}")
+        if end != stop:
+            raise ValueError(f"features of {end - first} examples, not {len(self.examples)}")
         self.cache = cache
 
 
@@ -268,20 +275,30 @@ def projection_pass(source, plan, seed):
     """Pass 1: cluster a random projection of the features; the offset becomes the mean of all examples."""
     device, num_examples = source.device, plan.num_examples
     projection = projection_matrix(plan, seed).to(device) if plan.is_projected else None
-    points = torch.empty(num_examples, min(plan.projection_width, plan.num_features), device=device)
+    points = torch.zeros(num_examples, min(plan.projection_width, plan.num_features), device=device)
     total = torch.zeros(plan.num_features, dtype=torch.float64, device=device)
     offset = None
     for start, features in source.batches(1):
         if offset is None:
-            offset = features.mean(dim=0)
+            offset = first_offset(features)
             check_finite(offset)  # at once: a broken teacher should not cost a whole pass
         shifted = features - offset
         total += shifted.sum(dim=0)
         points[start : start + len(features)] = shifted if projection is None else product(shifted, projection)
-    check_finite(total)
+    if offset is None:  # a process without examples
+        offset = first_offset(torch.zeros(1, plan.num_features, device=device))
+    check_finite(sum_over_processes(total))
     del projection
+    # Every process clusters all projections: that takes no longer than waiting for one that does.
+    sum_over_processes(points)
     assignment, inertia = cluster_points(points, plan.num_centroids, seed, source.progress)
     return State(offset + (total / num_examples).float(), assignment, inertia)
+
+
+def first_offset(features):
+    """The mean [P] of the first process's first batch, in every process."""
+    offset = features.mean(dim=0)
+    return sum_over_processes(offset if rank() == 0 else torch.zeros_like(offset))
 
 
 def projection_matrix(plan, seed):
@@ -296,6 +313,7 @@ def mean_pass(source, plan, state):
     totals = Totals(plan, source.device)
     for start, features in source.batches(2):
         totals.add(features - state.offset, state.assignment[start : start + len(features)])
+    totals.sum_over_processes()
     centroids, inertia = totals.finish()
     return State(state.offset, state.assignment, inertia, totals.counts, centroids)
 
@@ -304,13 +322,14 @@ def lloyd_pass(source, plan, state, number):
     """A pass after the second: assign each example to the nearest centroid, take the means, refill empty clusters."""
     totals, farthest = Totals(plan, source.device), Farthest(plan, source.device)
     squared_norms = state.centroids.square().sum(dim=1)
-    assignment = torch.empty_like(state.assignment)
+    assignment = torch.zeros_like(state.assignment)
     for start, features in source.batches(number):
         shifted = features - state.offset
         nearest, assigned = (squared_norms - 2 * product(shifted, state.centroids.mT)).min(dim=1)
         farthest.offer(start, shifted, nearest + totals.add(shifted, assigned))
         assignment[start : start + len(features)] = assigned
-    refilled = farthest.refill(totals, assignment)
+    totals.sum_over_processes()
+    refilled = farthest.refill(totals, sum_over_processes(assignment))
     centroids, inertia = totals.finish()
     shift = (centroids - state.centroids).square().sum(dim=1).mean().sqrt().item()
     return State(state.offset, assignment, inertia, totals.counts, centroids, refilled, shift)
@@ -332,6 +351,11 @@ class Totals:
         squared_norms = shifted.square().sum(dim=1, dtype=torch.float64)
         self.squares += squared_norms.sum()
         return squared_norms.float()
+
+    def sum_over_processes(self):
+        """Add up what the processes have added."""
+        for part in (self.sums, self.counts, self.squares):
+            sum_over_processes(part)
 
     def finish(self):
         """The centroids [K, P], less the offset, and the inertia Σ‖x‖² − Σ n_k‖μ_k‖². Turns the sums into means."""
@@ -363,17 +387,26 @@ class Farthest:
 
     def refill(self, totals, assignment):
         """Move one example into each empty cluster, in ``totals`` and ``assignment`` [N]; returns how many were empty."""
-        order = self.distances.argsort(stable=True, descending=True)
-        indices = self.indices[order]
-        moves = refill_moves(totals.counts, assignment[indices])
+        distances, indices = every_process(self.distances).flatten(), every_process(self.indices).flatten()
+        order = distances.argsort(stable=True, descending=True)[: len(self.distances)]
+        moves = refill_moves(totals.counts, assignment[indices[order]])
         for position, old, new in moves:
-            example = self.features[order[position]].double()
+            owner, slot = divmod(order[position].item(), len(self.distances))
+            example = self.features[slot] if owner == rank() else torch.zeros_like(self.features[slot])
+            example = sum_over_processes(example).double()
             totals.sums[old] -= example
             totals.sums[new] = example
             totals.counts[old] -= 1
             totals.counts[new] += 1
-            assignment[indices[position]] = new
+            assignment[indices[order[position]]] = new
         return len(moves)
+
+
+def every_process(tensor):
+    """The tensors of all processes, stacked: [number of processes, …]."""
+    stacked = tensor.new_zeros(world_size(), *tensor.shape)
+    stacked[rank()] = tensor
+    return sum_over_processes(stacked)
 
 
 def check_finite(tensor):

@@ -1,14 +1,15 @@
 """Building the teacher memory: the teacher's features over the training set, and their clustering."""
 
+import math
 import time
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
-from fsd import checkpoints, models, tracking
+from fsd import checkpoints, distributed, models, tracking
 from fsd.encoding import encode_split, tokenizer_hash, train_subset
-from fsd.files import write_json
+from fsd.files import is_main_process, write_json
 from fsd.glue import find_task
 from fsd.hardware import describe_device, pick_device
 from fsd.kmeans import Plan, cluster
@@ -20,8 +21,8 @@ from fsd.tracking import logger
 
 def build_memory(args):
     """Cluster the teacher's features as the arguments say and write ``memory.safetensors``."""
-    with tracking.start_logging():
-        task, device = find_task(args.task_name), pick_device(args.no_cuda)
+    task, device = find_task(args.task_name), pick_device(args.no_cuda)
+    with tracking.start_logging(), distributed.process_group(device):
         checkpoints.check_output_dir(args, {"--model_name_or_path": args.model_name_or_path})
         tokenizer = models.load_tokenizer(args)
         teacher = models.load_teacher(args, task, tokenizer)
@@ -35,9 +36,11 @@ def build_memory(args):
             args.feature_cache_gb * 1e9,
         )
         tracker = tracking.Tracker(args.run_file, f"{task.name}-memory-{args.seed}")
-        if args.overwrite_output_dir:
-            checkpoints.remove_previous_run(args.output_dir)
-        write_json(Path(args.output_dir) / "training_args.json", {"arguments": vars(args), "versions": tracking.versions()})
+        if is_main_process():
+            if args.overwrite_output_dir:
+                checkpoints.remove_previous_run(args.output_dir)
+            facts = {"arguments": vars(args), "processes": distributed.world_size(), "versions": tracking.versions()}
+            write_json(Path(args.output_dir) / "training_args.json", facts)
         versions = ", ".join(f"{name} {value}" for name, value in tracking.versions().items())
         logger.info("memory of %s on %s; %s", task.name, describe_device(device), versions)
         logger.info("teacher: %s, hidden states %d of %d layers of width %d; length %d, %s", args.model_name_or_path, layer,
@@ -47,8 +50,10 @@ def build_memory(args):
         source = TeacherFeatures(teacher.to(device), layer, dataset.to(device), args, tracker)
         clustering = cluster(
             source.batches, plan, seed=args.seed, device=device, tolerance=args.memory_tolerance,
-            log=lambda report: report_pass(report, tracker),
+            log=lambda report: report_pass(report, tracker), progress=is_main_process(), examples=source.examples,
         )
+        if not is_main_process():
+            return
         memory = TeacherMemory(
             clustering.centroids.view(args.num_centroid, args.max_seq_length, width), clustering.counts,
             task=task.name, teacher=args.model_name_or_path, teacher_hash=teacher_hash,
@@ -62,26 +67,30 @@ def build_memory(args):
 
 
 class TeacherFeatures:
-    """The flattened features [b, S·d] of one teacher layer over a dataset, batch by batch in the dataset's order."""
+    """The flattened features [b, S·d] of one teacher layer over a dataset, batch by batch in the dataset's order.
+
+    Of several processes each has a share of the batches that one would run: those of ``examples``, a range.
+    """
 
     def __init__(self, teacher, layer, dataset, args, tracker):
         # hidden_states[layer] is what the layer before it puts out: later layers need not run.
         teacher.bert.encoder.layer = teacher.bert.encoder.layer[:layer]
         self.encoder, self.dataset, self.args, self.tracker = teacher.bert, dataset, args, tracker
         self.batch_size = args.per_gpu_memory_train_batch_size or args.per_gpu_train_batch_size
+        share = distributed.share(math.ceil(len(dataset) / self.batch_size))
+        self.examples = range(len(dataset))[share.start * self.batch_size : share.stop * self.batch_size]
         self.steps = 0
 
     @torch.no_grad()
     def batches(self):
         """Yield (index of the first example, features [b, S·d])."""
-        start, since = 0, time.perf_counter()
-        for indices in torch.arange(len(self.dataset)).split(self.batch_size):
-            yield start, self._features(indices)
-            start += len(indices)
+        since = time.perf_counter()
+        for start in self.examples[:: self.batch_size]:
+            yield start, self._features(torch.arange(start, min(start + self.batch_size, self.examples.stop)))
             self.steps += 1
             if self.steps % self.args.logging_steps == 0:
                 now = time.perf_counter()
-                rate = self.args.logging_steps * self.batch_size / (now - since)
+                rate = self.args.logging_steps * self.batch_size * distributed.world_size() / (now - since)
                 self.tracker.scalars("memory", {"examples_per_second": rate}, self.steps)
                 since = now
 

@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from fsd.files import InputError, write_text
+from fsd.files import InputError, is_main_process, write_text
 from fsd.metrics import METRIC_NAMES
 
 logger = logging.getLogger(__name__)
@@ -30,10 +30,14 @@ RESULT_COLUMNS = (
 
 
 def start_logging():
-    """Send the log to standard error, without tearing progress bars; returns the context that does the latter."""
+    """Send the log to standard error, without tearing progress bars; returns the context that does the latter.
+
+    Of several processes the main one speaks for all.
+    """
     layout = "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(format=layout, datefmt="%H:%M:%S", level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("fsd").setLevel(logging.INFO)
+    level = logging.WARNING if is_main_process() else logging.CRITICAL
+    logging.basicConfig(format=layout, datefmt="%H:%M:%S", level=level, stream=sys.stderr)
+    logging.getLogger("fsd").setLevel(logging.INFO if is_main_process() else logging.CRITICAL)
     return logging_redirect_tqdm()
 
 
@@ -58,9 +62,12 @@ def versions():
 
 
 class Tracker:
-    """TensorBoard scalars of one run, in a folder of its own under ``run_file``."""
+    """TensorBoard scalars of one run, in a folder of its own under ``run_file``; the main process alone writes them."""
 
     def __init__(self, run_file, name):
+        self.writer = None
+        if not is_main_process():
+            return
         self.folder = Path(run_file) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         try:
             self.writer = SummaryWriter(str(self.folder), flush_secs=10)
@@ -69,11 +76,13 @@ class Tracker:
 
     def scalars(self, prefix, values, step):
         """One scalar a value, named ``prefix/name``."""
-        for name, value in values.items():
+        for name, value in values.items() if self.writer else ():
             self.writer.add_scalar(f"{prefix}/{name}", value, step)
 
     def finish(self, hyperparameters, metrics):
         """Write the hyper-parameters with the final metrics, and close."""
+        if not self.writer:
+            return
         plain = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in hyperparameters.items()}
         for summary in hparams(plain, {f"final/{name}": value for name, value in metrics.items()}):
             self.writer.file_writer.add_summary(summary)

@@ -9,9 +9,10 @@ from torch import nn
 from tqdm import tqdm
 from transformers import get_linear_schedule_with_warmup
 
+from fsd import distributed
 from fsd.checkpoints import save_checkpoint
 from fsd.evaluation import evaluate
-from fsd.files import InputError
+from fsd.files import InputError, is_main_process
 from fsd.hardware import LENGTH_BUCKETS, autocast, compiled, half_precision
 from fsd.losses import MemoryProducts, memory_products
 from fsd.models import forward
@@ -46,7 +47,8 @@ class Run:
         args = self.args
         self.full_batch_forward = compiled(forward) if args.compile else forward
         self.length_buckets = [math.ceil(args.max_seq_length * share) for share in LENGTH_BUCKETS] if args.compile else []
-        batches = math.ceil(len(self.train_set) / args.per_gpu_train_batch_size)
+        self.batch_size = args.per_gpu_train_batch_size * distributed.world_size()
+        batches = math.ceil(len(self.train_set) / self.batch_size)
         self.steps_per_epoch = math.ceil(batches / args.gradient_accumulation_steps)
         self.steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * self.steps_per_epoch)
 
@@ -65,9 +67,10 @@ def train(run, tracker: Tracker):
     scaler = torch.amp.GradScaler(run.device.type, enabled=args.fp16)
     log = LossLog(run, tracker)
     run.student.train()
-    torch.manual_seed(stream_seed(args.seed, "dropout"))
-    step = 0
-    with tqdm(total=run.steps, desc=f"{run.objective.method} on {run.task.name}", unit="step", smoothing=0.1) as bar:
+    rank = distributed.rank()
+    torch.manual_seed(stream_seed(args.seed, f"dropout of rank {rank}" if rank else "dropout"))
+    step, name = 0, f"{run.objective.method} on {run.task.name}"
+    with tqdm(total=run.steps, desc=name, unit="step", smoothing=0.1, disable=not is_main_process()) as bar:
         for epoch in range(math.ceil(run.steps / run.steps_per_epoch)):
             for batches in update_batches(run, epoch):
                 for indices in batches:
@@ -75,6 +78,7 @@ def train(run, tracker: Tracker):
                     total = run.objective.total(losses)
                     scaler.scale(total / len(batches)).backward()
                     log.add(losses, total, len(indices))
+                distributed.average_gradients(parameters)
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(parameters, args.max_grad_norm)
                 scaler.step(optimizer)
@@ -86,7 +90,7 @@ def train(run, tracker: Tracker):
                 bar.update()
                 if step == 1 or step % args.logging_steps == 0 or step == run.steps:
                     log.write(step, bar)
-                if step % args.save_steps == 0 and step < run.steps:
+                if step % args.save_steps == 0 and step < run.steps and is_main_process():
                     save_checkpoint(args.output_dir, step, args.save_total_limit, run.student, run.tokenizer, run.student_memory)
                 if step == run.steps:
                     break
@@ -97,23 +101,38 @@ def train(run, tracker: Tracker):
 
 
 def batch_losses(run, indices):
-    """The unweighted losses of the training examples at ``indices`` [b]: {name: scalar}."""
+    """The unweighted losses of the training examples at ``indices`` [b]: {name: scalar}.
+
+    Of several processes each runs the models on its share of the examples, and computes the losses of all.
+    """
     objective, args = run.objective, run.args
     batch = run.train_set.batch(indices, args.mask_padding, run.length_buckets)
+    share = distributed.share(len(indices))
+    count = share.stop - share.start
+    # A process without examples runs the first and leaves its outputs out: kernels need not take empty batches.
+    taken = share if count else slice(0, 1)
+    inputs = {name: values[taken] for name, values in batch.items()}
     pairs = objective.compared_pairs
     # A compilation for the one batch of an epoch that is smaller would not pay.
-    model_forward = run.full_batch_forward if len(indices) == args.per_gpu_train_batch_size else forward
+    model_forward = run.full_batch_forward if count == args.per_gpu_train_batch_size else forward
     teacher = None
     with autocast(run.device, half_precision(args)):
         if run.teacher_cache is not None:
-            teacher = run.teacher_cache.batch(indices, batch["input_ids"].shape[1])
+            teacher = run.teacher_cache.batch(indices[taken], batch["input_ids"].shape[1])
         elif objective.needs_teacher:
             with torch.no_grad():
-                teacher = model_forward(run.teacher, batch, [layer for layer, _ in pairs])
-        student = model_forward(run.student, batch, [layer for _, layer in pairs])
+                teacher = model_forward(run.teacher, inputs, [layer for layer, _ in pairs])
+        student = model_forward(run.student, inputs, [layer for _, layer in pairs])
+    student, teacher = gathered(student, len(indices)), teacher and gathered(teacher, len(indices))
     memory = memory_products(run.student_memory.centroids) if objective.needs_memory else None
     mask = batch["attention_mask"] if args.mask_padding else None
     return objective.losses(student, teacher, batch["labels"], mask, memory, run.teacher_memory)
+
+
+def gathered(outputs, count):
+    """Logits and hidden states of all ``count`` examples of a batch, from those of this process's share."""
+    logits, hidden = outputs
+    return distributed.gather(logits, count), {layer: distributed.gather(states, count) for layer, states in hidden.items()}
 
 
 def update_batches(run, epoch):
@@ -126,9 +145,9 @@ def update_batches(run, epoch):
     generator = torch.Generator().manual_seed(stream_seed(args.seed, f"order {epoch}"))
     order = torch.randperm(len(run.train_set), generator=generator)
     if args.group_by_length:
-        chunks = order.split(GROUPED_BATCHES * args.per_gpu_train_batch_size)
+        chunks = order.split(GROUPED_BATCHES * run.batch_size)
         order = torch.cat([chunk[run.train_set.lengths[chunk].argsort(stable=True)] for chunk in chunks])
-    batches = order.split(args.per_gpu_train_batch_size)
+    batches = order.split(run.batch_size)
     if args.group_by_length:
         batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
     group = args.gradient_accumulation_steps

@@ -163,7 +163,7 @@ def test_batches_of_similar_length_hold_every_example_once(dataset, size, group)
     def epoch(number, group_by_length=True):
         args = SimpleNamespace(seed=1, per_gpu_train_batch_size=size, gradient_accumulation_steps=group,
                                group_by_length=group_by_length)
-        updates = update_batches(SimpleNamespace(args=args, train_set=dataset), number)
+        updates = update_batches(SimpleNamespace(args=args, train_set=dataset, batch_size=size), number)
         assert [len(update) for update in updates[:-1]] == [group] * (len(updates) - 1)
         return [batch.tolist() for update in updates for batch in update]
 

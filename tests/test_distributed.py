@@ -1,0 +1,269 @@
+"""Several gloo processes against one: the same losses, gradients, students, predictions and memories."""
+
+import math
+import os
+import socket
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import multiprocessing
+from transformers import BertConfig, BertForSequenceClassification
+
+from fsd import distributed, training
+from fsd.encoding import EncodedDataset
+from fsd.evaluation import predict_logits
+from fsd.kmeans import FeatureSource, Plan, State, cluster, lloyd_pass
+from fsd.losses import memory_products
+from fsd.memory import StudentMemory
+from fsd.models import freeze
+from fsd.objective import Objective, layer_pairs
+
+LENGTH, STEPS = 12, 20
+EXAMPLES, BATCH = 19, 6  # the last batch of an epoch has one example, so every process but the first none
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One configuration that is trained on one process and on several."""
+
+    name: str
+    gammas: tuple = (0.0, 0.0, 0.0)
+    mask_padding: bool = False
+    layerwise: bool = False
+    group_by_length: bool = False
+    accumulation: int = 1
+    regression: bool = False
+
+
+METHODS = {"KD": (0, 0, 0), "FSD_I": (1, 0, 0), "FSD_L": (0, 1, 0), "FSD_G": (0, 0, 0.5), "FSD_ILG": (1, 1, 0.5)}
+SETTINGS = [Setting(f"{name}{' masked' * masked}", gammas, masked) for name, gammas in METHODS.items() for masked in (0, 1)]
+SETTINGS += [
+    Setting("layerwise", (1, 1, 0.5), layerwise=True),
+    Setting("grouped and accumulated", (1, 1, 0.5), mask_padding=True, group_by_length=True, accumulation=2),
+    Setting("regression", (0, 0, 0), regression=True),
+]
+IN_FLOAT32 = ["KD", "FSD_I masked", "FSD_L", "FSD_G", "FSD_ILG", "FSD_ILG masked"]
+
+
+def bert(layers, width, num_labels, dtype, seed):
+    torch.manual_seed(seed)
+    return BertForSequenceClassification(BertConfig(
+        vocab_size=50, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=2 * width,
+        max_position_embeddings=LENGTH, num_labels=num_labels, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        initializer_range=0.2,
+    )).to(dtype)
+
+
+def examples(regression=False, count=EXAMPLES):
+    """Examples of 1 to 12 tokens; those of one token have no structure inside."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, LENGTH + 1, (count,), generator=generator)
+    lengths[:2] = 1
+    ids = torch.randint(5, 50, (count, LENGTH), generator=generator, dtype=torch.int32)
+    ids[torch.arange(LENGTH) >= lengths[:, None]] = 0
+    labels = torch.rand(count, generator=generator) if regression else torch.randint(2, (count,), generator=generator)
+    return EncodedDataset(ids, torch.zeros_like(ids, dtype=torch.uint8), lengths, labels, None, "dev", "fingerprint")
+
+
+def small_run(setting, dtype):
+    """A student of another depth and width than its teacher's, about to be trained."""
+    num_labels = 1 if setting.regression else 2
+    teacher, student = freeze(bert(6, 12, num_labels, dtype, seed=1)), bert(3, 8, num_labels, dtype, seed=2)
+    pairs = tuple(layer_pairs(6, 3, setting.layerwise))
+    objective = Objective(0.5, 2.0, 1.0, *setting.gammas, 0.3, pairs, layer_pairs(6, 3)[0])
+    args = SimpleNamespace(
+        seed=5, max_seq_length=LENGTH, per_gpu_train_batch_size=BATCH // distributed.world_size(), max_steps=STEPS,
+        gradient_accumulation_steps=setting.accumulation, learning_rate=1e-3, weight_decay=0.01, adam_epsilon=1e-8,
+        warmup_steps=2, max_grad_norm=1.0, mask_padding=setting.mask_padding, group_by_length=setting.group_by_length,
+        compile=False, fp16=False, bf16=False, logging_steps=STEPS, save_steps=2 * STEPS, evaluate_during_training=False,
+    )
+    train_set = examples(setting.regression)
+    run = training.Run(args, SimpleNamespace(name="RTE"), objective, CPU, None, student, train_set, [], teacher)
+    if objective.needs_memory:
+        generator = torch.Generator().manual_seed(3)
+        run.student_memory = StudentMemory(4, LENGTH * 8, seed=4).to(dtype)
+        run.teacher_memory = memory_products(torch.randn(4, LENGTH * 12, generator=generator, dtype=dtype))
+    return run
+
+
+def trained(setting, dtype):
+    """Losses and gradients of every step [{name: tensor}], and the student's logits at the end."""
+    run, losses, gradients = small_run(setting, dtype), [], []
+    batch_losses, average_gradients = training.batch_losses, distributed.average_gradients
+
+    def recorded_losses(run, indices):
+        losses.append(batch_losses(run, indices))
+        return losses[-1]
+
+    def recorded_gradients(parameters):
+        average_gradients(parameters)
+        modules = {"": run.student} | ({"memory": run.student_memory} if run.student_memory else {})
+        named = {prefix + name: p.grad for prefix, module in modules.items() for name, p in module.named_parameters()}
+        # The gradient of an attention key's bias is zero but for rounding, which Adam magnifies.
+        gradients.append({name: grad.clone() for name, grad in named.items() if not name.endswith("key.bias")})
+
+    training.batch_losses, distributed.average_gradients = recorded_losses, recorded_gradients
+    try:
+        training.train(run, SimpleNamespace(scalars=lambda *values: None))
+    finally:
+        training.batch_losses, distributed.average_gradients = batch_losses, average_gradients
+    losses = [{name: value.detach() for name, value in step.items()} for step in losses]
+    run.student.eval()
+    with torch.no_grad():
+        batch = run.train_set.batch(torch.arange(EXAMPLES))
+        logits = training.forward(run.student, batch)[0]
+    return losses, gradients, logits
+
+
+def blobs():
+    """101 points around 9 centres in 1500 dimensions, projected; and 40 duplicates of 5 points, whose clusters empty."""
+    generator = torch.Generator().manual_seed(6)
+    centers = torch.randn(9, 1500, generator=generator)
+    points = centers[torch.randint(9, (101,), generator=generator)] + torch.randn(101, 1500, generator=generator)
+    return points, torch.randn(5, 20, generator=generator).repeat(8, 1)
+
+
+def dealt(count, size):
+    """The first examples of this process's share of the batches, and all its examples, each a range."""
+    share = distributed.share(math.ceil(count / size))
+    return range(0, count, size)[share], range(count)[share.start * size : share.stop * size]
+
+
+def clustered(features, size, cache_bytes, num_centroids=8):
+    starts, part = dealt(len(features), size)
+
+    def batches():
+        return ((start, features[start : start + size]) for start in starts)
+
+    plan = Plan(*features.shape, num_centroids, 4, cache_bytes)
+    made = cluster(batches, plan, seed=0, device="cpu", tolerance=0.0, progress=False, examples=part)
+    return {"centroids": made.centroids, "counts": made.counts, "assignment": made.assignment, "inertia": made.inertia}
+
+
+def refilled():
+    """A pass that empties three clusters of five, because their centroids lie far from all examples."""
+    features = blobs()[0][:, :9]
+    centroids = torch.cat([features[:2], torch.full((3, 9), 1e3)])
+    before = State(torch.zeros(9), torch.zeros(101, dtype=torch.int64), inertia=0.0, centroids=centroids)
+    starts, part = dealt(101, size=4)
+    source = FeatureSource(lambda: ((start, features[start : start + 4]) for start in starts), Plan(101, 9, 5), CPU, False, part)
+    return vars(lloyd_pass(source, source.plan, before, number=3))
+
+
+def everything():
+    """All that is compared between one process and several."""
+    model = bert(2, 8, 3, torch.float32, seed=7)
+    return {
+        "float64": {setting.name: trained(setting, torch.float64) for setting in SETTINGS},
+        "float32": {setting.name: trained(setting, torch.float32) for setting in SETTINGS if setting.name in IN_FLOAT32},
+        "logits": [predict_logits(model, examples(count=count), batch_size=4) for count in (1, 7, 19)],
+        "memories": [clustered(features, size, cache_bytes) for features in blobs() for size in (3, 60)
+                     for cache_bytes in (0, 1e9)],
+        "refilled": refilled(),
+    }
+
+
+def process(rank, count, port, folder):
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
+                   "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    with distributed.process_group(CPU):
+        torch.save(everything(), folder / f"{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return everything()
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids=["two processes", "three processes"])
+def together(request, tmp_path_factory):
+    """What each of several processes computed."""
+    folder = tmp_path_factory.mktemp("processes")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(process, (request.param, port, folder), nprocs=request.param)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+
+
+def assert_close(actual, expected, tolerance, scale=None):
+    """Every tensor within ``tolerance`` of ``scale``, or of the expected one's largest value."""
+    scale = scale if scale is not None else max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance * scale)
+
+
+def assert_same_steps(actual, expected, tolerance, steps):
+    """Losses by their size, gradients by the largest of the step's."""
+    for step in steps:
+        (losses, gradients), (expected_losses, expected_gradients) = (
+            [values[step] for values in run[:2]] for run in (actual, expected)
+        )
+        assert losses.keys() == expected_losses.keys() and gradients.keys() == expected_gradients.keys()
+        for name, value in expected_losses.items():
+            assert_close(losses[name], value, tolerance)
+        largest = max(value.abs().max().item() for value in expected_gradients.values())
+        assert largest > 0
+        for name, value in expected_gradients.items():
+            assert_close(gradients[name], value, tolerance, largest)
+
+
+@pytest.mark.parametrize("setting", [setting.name for setting in SETTINGS])
+def test_several_processes_train_the_student_of_one(alone, together, setting):
+    expected = alone["float64"][setting]
+    assert len(expected[1]) == STEPS
+    for each in together:
+        assert_same_steps(each["float64"][setting], expected, 1e-9, range(STEPS))
+        assert_close(each["float64"][setting][2], expected[2], 1e-9)
+
+
+@pytest.mark.parametrize("setting", IN_FLOAT32)
+def test_in_float32_too(alone, together, setting):
+    """It keeps 1e-7; over 20 steps Adam, which divides a gradient by its own size, lets the rounding of small ones grow."""
+    expected_losses, _, expected_logits = expected = alone["float32"][setting]
+    for each in together:
+        losses, _, logits = actual = each["float32"][setting]
+        assert_same_steps(actual, expected, 1e-5, [0])
+        for name, value in expected_losses[-1].items():
+            assert_close(losses[-1][name], value, 1e-4)
+        assert_close(logits, expected_logits, 1e-4)
+
+
+def test_all_processes_hold_the_same_bits(together):
+    first = together[0]
+    for other in together[1:]:
+        for setting, (losses, gradients, logits) in first["float64"].items():
+            other_losses, other_gradients, other_logits = other["float64"][setting]
+            assert losses == other_losses and torch.equal(logits, other_logits), setting
+            assert all(torch.equal(value, other_gradients[-1][name]) for name, value in gradients[-1].items()), setting
+        for one, another in zip(first["memories"], other["memories"], strict=True):
+            assert torch.equal(one["centroids"], another["centroids"]) and one["inertia"] == another["inertia"]
+
+
+def test_predictions_are_those_of_one_process_bit_for_bit(alone, together):
+    for each in together:
+        for actual, expected in zip(each["logits"], alone["logits"], strict=True):
+            assert torch.equal(actual, expected)
+
+
+def assert_same_clusters(actual, expected):
+    assert torch.equal(actual["counts"], expected["counts"])
+    assert actual["inertia"] == pytest.approx(expected["inertia"], rel=1e-6, abs=1e-4)  # float32 of the centroids
+    torch.testing.assert_close(actual["centroids"], expected["centroids"], rtol=1e-6, atol=1e-6)
+
+
+def test_several_processes_build_the_memory_of_one(alone, together):
+    for each in together:
+        for actual, expected in zip(each["memories"], alone["memories"], strict=True):
+            assert_same_clusters(actual, expected)
+        assert torch.equal(each["memories"][0]["assignment"], alone["memories"][0]["assignment"])
+
+
+def test_clusters_that_a_pass_empties_are_refilled_from_the_farthest_of_all_processes(alone, together):
+    assert alone["refilled"]["refilled"] == 3
+    for each in together:
+        assert_same_clusters(each["refilled"], alone["refilled"])
+        assert torch.equal(each["refilled"]["assignment"], alone["refilled"]["assignment"])

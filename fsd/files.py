@@ -27,9 +27,11 @@ def exit_on_input_error(main):
     try:
         main()
     except InputError as error:
+        name = Path(sys.argv[0]).name
         if not is_main_process():
             time.sleep(3)  # rank 0 mostly meets the same error, and torchrun then ends this process before it repeats it
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+            name = f"\n{name}, rank {os.environ['RANK']}"  # not at the end of rank 0's progress bar
+        print(f"{name}: error: {error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -61,16 +61,36 @@ def process_group(device):
 def main_process_first():
     """Rank 0 runs the block and then the others do: for work whose result the others find in a file."""
     if not is_main_process():
-        _wait_for_all()
+        highest(0)
     yield
     if is_main_process():
-        _wait_for_all()
+        highest(0)
 
 
-def _wait_for_all():
-    if world_size() > 1:
-        with _one_line_for_a_lost_process():
-            dist.barrier(_patient_group)
+def highest(*numbers):
+    """The highest of each whole number over all processes, as a list; waits for the slowest, however long it takes."""
+    if world_size() == 1:
+        return list(numbers)
+    with _one_line_for_a_lost_process():
+        values = torch.tensor(numbers)
+        dist.all_reduce(values, dist.ReduceOp.MAX, group=_patient_group)
+    return values.tolist()
+
+
+def check_same(digests):
+    """Refuse what differs between the processes, such as files that nodes read from disks of their own.
+
+    Args:
+        digests: what it is → its hexadecimal digest in this process.
+
+    Raises:
+        InputError: in every process, naming the first that differs.
+    """
+    for what, digest in digests.items():
+        number = int(digest[:15], 16)
+        largest, negated_smallest = highest(number, -number)
+        if largest != -negated_smallest:
+            raise InputError(f"not all processes have the same {what}; do all nodes read the same files?")
 
 
 def share(count):
@@ -88,6 +108,13 @@ def sum_over_processes(tensor):
         with _one_line_for_a_lost_process():
             dist.all_reduce(tensor)
     return tensor
+
+
+def every_process(tensor):
+    """The tensors of all processes, stacked: [number of processes, …]."""
+    stacked = tensor.new_zeros(world_size(), *tensor.shape)
+    stacked[rank()] = tensor
+    return sum_over_processes(stacked)
 
 
 def gather(own, count):

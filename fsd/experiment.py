@@ -138,6 +138,9 @@ def score_teacher(run):
 def train_and_report(run, test_sets, copied):
     """Train, save, evaluate, predict, and add the row to the results file."""
     args = run.args
+    if distributed.world_size() > 1:
+        hashes = {role: models.model_hash(model) for role, model in (("student", run.student), ("teacher", run.teacher)) if model}
+        distributed.check_same({"training data": run.train_set.fingerprint} | hashes)
     output_dir = Path(args.output_dir)
     tracker = tracking.Tracker(args.run_file, f"{run.task.name}-{run.objective.method}-{args.seed}")
     if is_main_process():

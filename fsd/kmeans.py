@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fsd.distributed import rank, sum_over_processes, world_size
+from fsd.distributed import every_process, rank, sum_over_processes
 from fsd.files import InputError
 from fsd.lloyd import cluster_points, membership, product, refill_moves
 from fsd.seeds import stream_seed
@@ -400,13 +400,6 @@ class Farthest:
             totals.counts[new] += 1
             assignment[indices[order[position]]] = new
         return len(moves)
-
-
-def every_process(tensor):
-    """The tensors of all processes, stacked: [number of processes, …]."""
-    stacked = tensor.new_zeros(world_size(), *tensor.shape)
-    stacked[rank()] = tensor
-    return sum_over_processes(stacked)
 
 
 def check_finite(tensor):

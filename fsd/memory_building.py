@@ -30,6 +30,7 @@ def build_memory(args):
         dataset = encode_split(task, args.data_dir, "train", tokenizer, args.max_seq_length, args.overwrite_cache)
         if args.max_train_samples > 0:
             dataset = train_subset(dataset, args.max_train_samples, args.seed)
+        distributed.check_same({"training data": dataset.fingerprint, "teacher": teacher_hash})
         width, layer = teacher.config.hidden_size, layer_pairs(depth, 1)[0][0]
         plan = Plan(
             len(dataset), args.max_seq_length * width, args.num_centroid, args.memory_num_train_epochs,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fsd.distributed import every_process, rank, sum_over_processes
+from fsd.distributed import every_process, rank, sum_over_processes, world_size
 from fsd.files import InputError
 from fsd.lloyd import cluster_points, membership, product, refill_moves
 from fsd.seeds import stream_seed

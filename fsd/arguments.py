@@ -84,7 +84,7 @@ def add_student_arguments(parser):
     group.add_argument("--student_model_type", default="bert", choices=["bert"], help="architecture")
     group.add_argument("--student_model_name_or_path",
         help="with --do_train: --output_dir again, or nothing, for a fresh student; a folder or hub name of a model to "
-             "start from. Without --do_train: the student to evaluate (default: --output_dir)")
+             "start from; …/checkpoint-N to go on from that one (with --resume the newest in --output_dir wins). Without --do_train: the student to evaluate (default: --output_dir)")
     group.add_argument("--student_config_name",
         help="a config.json for a student of another width or depth (default: the teacher's with half its layers)")
     group.add_argument("--copy_teacher", action="store_true",
@@ -98,6 +98,9 @@ def add_output_arguments(parser):
     group.add_argument("--output_dir", required=True, help="folder for the model, its metrics and its predictions")
     group.add_argument("--overwrite_output_dir", action="store_true",
         help="remove the files of an earlier run of ours in --output_dir, and nothing else, once all inputs are checked")
+    group.add_argument("--resume", action="store_true",
+        help="go on with the run in --output_dir from its newest checkpoint, or start if there is none: the same command can "
+             "be given again until the run is finished. For a run of the same settings it wins over --overwrite_output_dir")
     group.add_argument("--run_file", default="runs", help="TensorBoard folder; each run has a folder of its own in it")
     group.add_argument("--logging_steps", type=number(int, 1), default=50, help="steps between logged losses")
     group.add_argument("--local_rank", type=int,
@@ -259,6 +262,8 @@ def parse_training(parser):
         raise InputError("--eval_all_checkpoints needs --do_eval")
     if args.overwrite_output_dir and not args.do_train:
         raise InputError("--overwrite_output_dir needs --do_train: without training there is nothing to replace it with")
+    if args.resume and not args.do_train:
+        raise InputError("--resume needs --do_train: it goes on with a training run")
     if args.fp16 and args.bf16:
         raise InputError("--fp16 and --bf16 exclude each other: leave one of them out")
     if args.group_by_length and not args.mask_padding:

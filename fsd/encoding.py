@@ -35,7 +35,8 @@ class EncodedDataset:
 
     input_ids int32 [N, S] and token_type_ids uint8 [N, S]; lengths int64 [N], the tokens before the padding, stays
     on the CPU wherever the rest is; labels [N] int64 class ids or float32 scores, or None; index: the test file's
-    numbering, or None; fingerprint: hash of all this was made from; device: where batches come out.
+    numbering, or None; fingerprint: hash of all this was made from; device: where batches come out; rows int64 [N]: of a
+    subset, which examples of the whole it has.
     """
 
     input_ids: torch.Tensor
@@ -46,6 +47,7 @@ class EncodedDataset:
     split: str
     fingerprint: str
     device: torch.device = torch.device("cpu")
+    rows: torch.Tensor | None = None
 
     def __len__(self):
         return len(self.lengths)
@@ -68,7 +70,7 @@ class EncodedDataset:
             self, input_ids=self.input_ids[at], token_type_ids=self.token_type_ids[at], lengths=self.lengths[indices],
             labels=None if self.labels is None else self.labels[at],
             index=None if self.index is None else [self.index[i] for i in indices.tolist()],
-            fingerprint=_hash(self.fingerprint, chosen))
+            fingerprint=_hash(self.fingerprint, chosen), rows=indices if self.rows is None else self.rows[indices])
 
     def batch(self, indices, cut_to_longest=False, buckets=()):
         """A model's inputs for the examples at ``indices`` (CPU int64 tensor [b]), on ``device``.

@@ -5,10 +5,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from fsd import checkpoints, distributed, models, tracking
+from fsd import checkpoints, distributed, models, resuming, tracking
 from fsd.encoding import encode_split, tokenizer_hash, train_subset
 from fsd.evaluation import evaluate, is_at_chance, predict_test_sets
-from fsd.files import InputError, is_main_process, write_json, write_text
+from fsd.files import InputError, is_main_process, write_text
 from fsd.glue import find_task, has_split
 from fsd.hardware import check_compiler, describe_device, half_precision, pick_device
 from fsd.losses import memory_products
@@ -27,7 +27,7 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
             student_path = args.student_model_name_or_path or args.output_dir
             report_saved(args, task, device, student_path, "--student_model_name_or_path")
             return
-        check_before_training(args)
+        named = check_before_training(args)
         tokenizer = models.load_tokenizer(args)
         teacher = models.load_teacher(args, task, tokenizer)
         student, copied = models.build_student(args, teacher, task, tokenizer)
@@ -50,8 +50,12 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
             run.teacher_cache = TeacherCache(
                 args.cache_teacher, teacher, train_set, layers, args.mask_padding, half_precision(args)
             )
-        score_teacher(run)
-        train_and_report(run, test_sets, copied)
+        wanted = resuming.settings(
+            args, task_name=task.name, model_name_or_path=models.model_hash(teacher), data_dir=train_set.fingerprint,
+            student_model_name_or_path=models.model_hash(student), cache_teacher=bool(args.cache_teacher),
+            teacher_memory_path=memory and models.tensor_hash({"centroids": memory.centroids}),
+        )
+        train_and_report(run, test_sets, copied, wanted, named)
 
 
 def finetune(args):
@@ -66,11 +70,18 @@ def finetune(args):
         model, copied = models.build_for_finetuning(args, task, tokenizer)
         train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
         run = Run(args, task, Objective(alpha=1.0), device, tokenizer, model.to(device), train_set, dev_sets)
-        train_and_report(run, test_sets, copied)
+        wanted = resuming.settings(
+            args, task_name=task.name, model_name_or_path=models.model_hash(model), data_dir=train_set.fingerprint
+        )
+        train_and_report(run, test_sets, copied, wanted)
 
 
 def check_before_training(args):
-    """Everything that can be told wrong before a model is loaded; changes nothing on disk."""
+    """Everything that can be told wrong before a model is loaded; changes nothing on disk.
+
+    Returns:
+        The checkpoint-N that the arguments name to go on from, or None.
+    """
     tracking.check_results_file(args.results_file)
     if getattr(args, "cache_teacher", None) == "ram" and distributed.world_size() > 1:
         raise InputError("--cache_teacher ram: each process would keep all of it; name a folder, which they share")
@@ -81,7 +92,9 @@ def check_before_training(args):
         "teacher_memory_path", "data_dir",
     )
     inputs = {f"--{name}": getattr(args, name, None) for name in names}
-    checkpoints.check_output_dir(args, inputs)
+    named = resuming.take_named_checkpoint(args)
+    checkpoints.check_output_dir(args, inputs, named)
+    return named
 
 
 def load_memory(args, task, teacher, tokenizer, objective, path):
@@ -135,28 +148,47 @@ def score_teacher(run):
         )
 
 
-def train_and_report(run, test_sets, copied):
-    """Train, save, evaluate, predict, and add the row to the results file."""
+def train_and_report(run, test_sets, copied, wanted, named=None):
+    """Train, from the start or on from where an earlier run of the same settings was saved, and write all results.
+
+    Args:
+        wanted: the settings of this run, as :func:`fsd.resuming.settings` gives them.
+        named: the checkpoint-N that the command line names to go on from.
+    """
     args = run.args
     if distributed.world_size() > 1:
         hashes = {role: models.model_hash(model) for role, model in (("student", run.student), ("teacher", run.teacher)) if model}
         distributed.check_same({"training data": run.train_set.fingerprint} | hashes)
-    output_dir = Path(args.output_dir)
-    tracker = tracking.Tracker(args.run_file, f"{run.task.name}-{run.objective.method}-{args.seed}")
-    if is_main_process():
-        if args.overwrite_output_dir:
-            checkpoints.remove_previous_run(output_dir)
-        write_json(output_dir / "training_args.json", settings(run))
-        describe(run, tracker, copied)
-    start = time.perf_counter()
-    if run.teacher_cache is not None:
-        with distributed.main_process_first():
-            run.teacher_cache.fill()
-    train(run, tracker)
-    seconds = time.perf_counter() - start
-    if is_main_process():
-        checkpoints.save_model(output_dir, run.student, run.tokenizer, run.student_memory)
-    metrics = {}
+    with resuming.held(args.output_dir):
+        kind = f"{run.task.name}-{run.objective.method}-{args.seed}"
+        beginning = resuming.find_beginning(args, wanted, kind, named)
+        if beginning is None:
+            return
+        if beginning.checkpoint is None:
+            score_teacher(run)
+        facts = record(run)
+        tracker = resuming.begin(args, beginning, wanted, facts)
+        if is_main_process():
+            describe(run, tracker, copied, beginning)
+        start = time.perf_counter()
+        if run.teacher_cache is not None:
+            with distributed.main_process_first():
+                run.teacher_cache.fill()
+        seconds = time.perf_counter() - start + train(run, tracker, beginning.checkpoint)
+        if is_main_process():
+            checkpoints.save_model(args.output_dir, run.student, run.tokenizer, run.student_memory)
+        metrics = report(run, test_sets, tracker)
+        if is_main_process():
+            row = result_row(run, copied, metrics, seconds) | {"run": beginning.name}
+            tracking.append_result(args.results_file, row)
+        resuming.write_record(args.output_dir, beginning, wanted, finished=True, **facts)
+        logger.info("%s on %s, %d steps in %.1f s: %s", run.objective.method, run.task.name, run.steps, seconds,
+                    format_values(metrics) or "not evaluated (no --do_eval)")
+
+
+def report(run, test_sets, tracker):
+    """Evaluate and predict with the trained student as the arguments say; returns its dev metrics."""
+    args, output_dir, metrics = run.args, Path(run.args.output_dir), {}
     if args.do_eval or args.evaluate_during_training:
         metrics = evaluate(run.student, run.task, run.dev_sets, args.per_gpu_eval_batch_size)
         tracker.scalars("dev", metrics, run.steps)
@@ -164,11 +196,8 @@ def train_and_report(run, test_sets, copied):
         evaluate_checkpoints(args, run.task, run.dev_sets, run.device)
     for path in predict_test_sets(run.student, run.task, test_sets, args.per_gpu_eval_batch_size, output_dir / "predictions"):
         logger.info("wrote %s", path)
-    tracker.finish({"method": run.objective.method, **vars(args)}, metrics)
-    if is_main_process():
-        tracking.append_result(args.results_file, result_row(run, copied, metrics, seconds))
-    logger.info("%s on %s, %d steps in %.1f s: %s", run.objective.method, run.task.name, run.steps, seconds,
-                format_values(metrics) or "not evaluated (no --do_eval)")
+    tracker.finish({"method": run.objective.method, **vars(args)}, metrics, run.steps)
+    return metrics
 
 
 def report_saved(args, task, device, path, flag):
@@ -208,8 +237,8 @@ def evaluate_checkpoints(args, task, dev_sets, device):
         logger.info("%s: %s", path.name, format_values(metrics))
 
 
-def settings(run):
-    """What ``training_args.json`` keeps: the flags, the objective, the versions."""
+def record(run):
+    """What ``training_args.json`` keeps to tell people: the flags, the objective, the versions."""
     return {
         "command": sys.argv, "arguments": vars(run.args), "method": run.objective.method,
         "objective": asdict(run.objective), "weights": run.objective.weights, "steps": run.steps,
@@ -218,7 +247,7 @@ def settings(run):
     }
 
 
-def describe(run, tracker, copied):
+def describe(run, tracker, copied, beginning):
     """The log's opening: all that decides what this run computes."""
     args, objective = run.args, run.objective
     versions = ", ".join(f"{name} {value}" for name, value in tracking.versions().items())
@@ -241,6 +270,8 @@ def describe(run, tracker, copied):
             shape = f"{model.config.num_hidden_layers} layers of width {model.config.hidden_size}"
             logger.info("%s: %s, %s parameters", role, shape, f"{models.parameter_count(model):,}")
     logger.info("%s's start: %s", student, copied.describe(run.student))
+    if beginning.checkpoint is not None:
+        logger.info("goes on from %s", beginning.checkpoint)
     logger.info("objective: %s", objective.formula())
     if objective.compared_pairs:
         pairs = ", ".join(f"({teacher}, {student})" for teacher, student in objective.compared_pairs)

@@ -6,11 +6,14 @@ Imports nothing heavy, so that an argument error can be told at once.
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+
+from fsd.stopping import Stopped, handling_signals, stop_at_once
 
 
 class InputError(Exception):
@@ -23,9 +26,10 @@ def is_main_process():
 
 
 def exit_on_input_error(main):
-    """Run ``main()``; an :class:`InputError` becomes one line on stderr and exit status 2."""
+    """Run ``main()``; an :class:`InputError` becomes one line on stderr and exit status 2, SIGTERM and SIGINT one and theirs."""
     try:
-        main()
+        with handling_signals(stop_at_once):
+            main()
     except InputError as error:
         name = Path(sys.argv[0]).name
         if not is_main_process():
@@ -33,6 +37,10 @@ def exit_on_input_error(main):
             name = f"\n{name}, rank {os.environ['RANK']}"  # not at the end of rank 0's progress bar
         print(f"{name}: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        if is_main_process():
+            print(f"{Path(sys.argv[0]).name}: {stopped}", file=sys.stderr)
+        sys.exit(stopped.status)
 
 
 @contextmanager
@@ -50,17 +58,53 @@ def written_whole(path):
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files private; others may need to read ours
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary, path):
+    """Flush a file, or a folder of files, to disk and rename it to ``path``, in the same folder or another on its disk."""
+    for written in (temporary, *temporary.rglob("*")):
+        _flush(written)
+    os.replace(temporary, path)
+    _flush(path.parent)
+
+
+def _flush(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_folder(path):
+    """Remove a folder such that it is whole under its name or not there, whatever interrupts."""
+    doomed = path.with_name(f".{path.name}.removed.tmp")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(path, doomed)
+    shutil.rmtree(doomed)
+
+
+def is_temporary(path):
+    """Whether the name is that of something half written, which a killed program left behind."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def remove_temporaries(folder):
+    """Remove what killed programs left half written in the folder; only while no other program writes there."""
+    for path in filter(is_temporary, Path(folder).iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def write_text(path, text):

@@ -11,17 +11,21 @@ a common offset, so that a large one costs no digits; sums over batches are floa
 the device.
 """
 
+import json
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors import torch as safetensors
 from torch import Tensor
 from tqdm import tqdm
 
-from fsd.distributed import every_process, rank, sum_over_processes, world_size
-from fsd.files import InputError
+from fsd.distributed import check_same, every_process, rank, sum_over_processes, world_size
+from fsd.files import InputError, is_main_process, written_whole
 from fsd.lloyd import cluster_points, membership, product, refill_moves
 from fsd.seeds import stream_seed
 
@@ -177,8 +181,36 @@ class State:
     shift: float | None = None
 
 
+def save_state(path, state, history):
+    """Write what a pass leaves and the reports of all so far, whole or not at all."""
+    values = vars(state)
+    tensors = {name: value.cpu().contiguous() for name, value in values.items() if isinstance(value, Tensor)}
+    plain = {name: value for name, value in values.items() if name not in tensors}
+    facts = {"state": plain, "history": [asdict(report) for report in history]}
+    with written_whole(path) as temporary:
+        temporary.write_bytes(safetensors.save(tensors, {name: json.dumps(value) for name, value in facts.items()}))
+
+
+def load_state(path, device):
+    """What :func:`save_state` wrote: (:class:`State`, history).
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            facts = {name: json.loads(value) for name, value in file.metadata().items()}
+        state = State(**facts["state"] | tensors)
+        return state, [PassReport(**report) for report in facts["history"]]
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: cannot go on from it: {error}; remove it to begin anew") from error
+
+
 @torch.no_grad()
-def cluster(feature_batches, plan, *, seed, device, tolerance=1e-4, log=None, progress=True, examples=None):
+def cluster(
+    feature_batches, plan, *, seed, device, tolerance=1e-4, log=None, progress=True, examples=None, state_file=None
+):
     """Cluster features into K centroids, in at most ``plan.passes`` passes.
 
     Args:
@@ -191,6 +223,8 @@ def cluster(feature_batches, plan, *, seed, device, tolerance=1e-4, log=None, pr
         log: called with the :class:`PassReport` of each pass, unless None.
         progress: show a bar for each pass.
         examples: this process's part of all N, a range that begins at 0 in the first process; None for all of them.
+        state_file: path that the state is kept in between passes, unless None. Passes that it already holds are not run
+            again, and the result is the same.
 
     Returns:
         :class:`Clustering`, the same in every process
@@ -200,8 +234,13 @@ def cluster(feature_batches, plan, *, seed, device, tolerance=1e-4, log=None, pr
     """
     source = FeatureSource(feature_batches, plan, torch.device(device), progress, examples)
     state, history = None, []
-    for number in range(1, plan.passes + 1):
-        start = time.perf_counter()
+    if state_file is not None and Path(state_file).exists():
+        state, history = load_state(state_file, source.device)
+        for report in history if log is not None else ():
+            log(report)
+    check_same({"state of the clustering": f"{len(history):x}"})
+    while not _is_done(history, plan, tolerance):
+        start, number = time.perf_counter(), len(history) + 1
         if number == 1:
             state = projection_pass(source, plan, seed)
         elif number == 2:
@@ -213,10 +252,18 @@ def cluster(feature_batches, plan, *, seed, device, tolerance=1e-4, log=None, pr
         history.append(PassReport(number, plan.passes, state.inertia, state.refilled, state.shift, seconds, rate))
         if log is not None:
             log(history[-1])
-        if number > 2 and history[-2].inertia - state.inertia <= tolerance * history[-2].inertia:
-            break
+        if state_file is not None and is_main_process():
+            save_state(state_file, state, history)
     centroids = (state.centroids + state.offset).cpu()
     return Clustering(centroids, state.counts.cpu(), state.assignment.cpu(), state.inertia, history)
+
+
+def _is_done(history, plan, tolerance):
+    """Whether all passes were run, or the last gained too little."""
+    if len(history) < 3:
+        return len(history) == plan.passes
+    gain = history[-2].inertia - history[-1].inertia
+    return len(history) == plan.passes or gain <= tolerance * history[-2].inertia
 
 
 class FeatureSource:

@@ -7,16 +7,19 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from fsd import checkpoints, distributed, models, tracking
+from fsd import checkpoints, distributed, models, resuming, tracking
 from fsd.encoding import encode_split, tokenizer_hash, train_subset
-from fsd.files import is_main_process, write_json
+from fsd.files import is_main_process
 from fsd.glue import find_task
 from fsd.hardware import describe_device, pick_device
 from fsd.kmeans import Plan, cluster
 from fsd.losses import zero_padding
 from fsd.memory import TeacherMemory
 from fsd.objective import layer_pairs
+from fsd.stopping import Stopped
 from fsd.tracking import logger
+
+STATE_FILE = "clustering.safetensors"  # what is kept between passes, until the memory is written
 
 
 def build_memory(args):
@@ -26,45 +29,62 @@ def build_memory(args):
         checkpoints.check_output_dir(args, {"--model_name_or_path": args.model_name_or_path})
         tokenizer = models.load_tokenizer(args)
         teacher = models.load_teacher(args, task, tokenizer)
-        teacher_hash, depth = models.model_hash(teacher), teacher.config.num_hidden_layers
         dataset = encode_split(task, args.data_dir, "train", tokenizer, args.max_seq_length, args.overwrite_cache)
         if args.max_train_samples > 0:
             dataset = train_subset(dataset, args.max_train_samples, args.seed)
+        teacher_hash = models.model_hash(teacher)
         distributed.check_same({"training data": dataset.fingerprint, "teacher": teacher_hash})
-        width, layer = teacher.config.hidden_size, layer_pairs(depth, 1)[0][0]
         plan = Plan(
-            len(dataset), args.max_seq_length * width, args.num_centroid, args.memory_num_train_epochs,
-            args.feature_cache_gb * 1e9,
+            len(dataset), args.max_seq_length * teacher.config.hidden_size, args.num_centroid,
+            args.memory_num_train_epochs, args.feature_cache_gb * 1e9,
         )
-        tracker = tracking.Tracker(args.run_file, f"{task.name}-memory-{args.seed}")
-        if is_main_process():
-            if args.overwrite_output_dir:
-                checkpoints.remove_previous_run(args.output_dir)
-            facts = {"arguments": vars(args), "processes": distributed.world_size(), "versions": tracking.versions()}
-            write_json(Path(args.output_dir) / "training_args.json", facts)
-        versions = ", ".join(f"{name} {value}" for name, value in tracking.versions().items())
-        logger.info("memory of %s on %s; %s", task.name, describe_device(device), versions)
-        logger.info("teacher: %s, hidden states %d of %d layers of width %d; length %d, %s", args.model_name_or_path, layer,
-                    depth, width, args.max_seq_length, "padding masked" if args.mask_padding else "all positions")
-        logger.info("%s", plan.describe())
-        start = time.perf_counter()
-        source = TeacherFeatures(teacher.to(device), layer, dataset.to(device), args, tracker)
+        wanted = resuming.settings(
+            args, task_name=task.name, model_name_or_path=teacher_hash, data_dir=dataset.fingerprint
+        )
+        with resuming.held(args.output_dir):
+            beginning = resuming.find_beginning(args, wanted, f"{task.name}-memory-{args.seed}")
+            if beginning is not None:
+                facts = {"arguments": vars(args), "processes": distributed.world_size(), "versions": tracking.versions()}
+                tracker = resuming.begin(args, beginning, wanted, facts)
+                cluster_features(args, task, device, tokenizer, teacher, dataset, plan, tracker)
+                resuming.write_record(args.output_dir, beginning, wanted, finished=True, **facts)
+            if is_main_process():
+                (Path(args.output_dir) / STATE_FILE).unlink(missing_ok=True)
+
+
+def cluster_features(args, task, device, tokenizer, teacher, dataset, plan, tracker):
+    """Run the passes, or those that an earlier run has left, and write the memory."""
+    width, depth = teacher.config.hidden_size, teacher.config.num_hidden_layers
+    layer, teacher_hash = layer_pairs(depth, 1)[0][0], models.model_hash(teacher)
+    versions = ", ".join(f"{name} {value}" for name, value in tracking.versions().items())
+    logger.info("memory of %s on %s; %s", task.name, describe_device(device), versions)
+    logger.info("teacher: %s, hidden states %d of %d layers of width %d; length %d, %s", args.model_name_or_path, layer,
+                depth, width, args.max_seq_length, "padding masked" if args.mask_padding else "all positions")
+    logger.info("%s", plan.describe())
+    start, state_file = time.perf_counter(), Path(args.output_dir) / STATE_FILE
+    source = TeacherFeatures(teacher.to(device), layer, dataset.to(device), args, tracker)
+    try:
         clustering = cluster(
             source.batches, plan, seed=args.seed, device=device, tolerance=args.memory_tolerance,
             log=lambda report: report_pass(report, tracker), progress=is_main_process(), examples=source.examples,
+            state_file=state_file,
         )
-        if not is_main_process():
-            return
-        memory = TeacherMemory(
-            clustering.centroids.view(args.num_centroid, args.max_seq_length, width), clustering.counts,
-            task=task.name, teacher=args.model_name_or_path, teacher_hash=teacher_hash,
-            tokenizer_hash=tokenizer_hash(tokenizer), layer=layer, mask_padding=args.mask_padding,
-            examples=len(dataset), passes=clustering.passes, inertia=clustering.inertia, seed=args.seed,
-        )
-        path = memory.save(args.output_dir)
-        tracker.finish(vars(args), {"inertia": clustering.inertia, "seconds": time.perf_counter() - start})
-        logger.info("wrote %s: %d centroids, %d to %d examples each, inertia %.6g, %.1f s", path, args.num_centroid,
-                    clustering.counts.min(), clustering.counts.max(), clustering.inertia, time.perf_counter() - start)
+    except Stopped as stopped:
+        goes_on = "goes on after the last whole pass" if state_file.exists() else "begins anew"
+        raise Stopped(stopped.number, f": the same command with --resume {goes_on}") from None
+    if not is_main_process():
+        return
+    memory = TeacherMemory(
+        clustering.centroids.view(args.num_centroid, args.max_seq_length, width), clustering.counts,
+        task=task.name, teacher=args.model_name_or_path, teacher_hash=teacher_hash,
+        tokenizer_hash=tokenizer_hash(tokenizer), layer=layer, mask_padding=args.mask_padding,
+        examples=len(dataset), passes=clustering.passes, inertia=clustering.inertia, seed=args.seed,
+    )
+    path = memory.save(args.output_dir)
+    seconds = time.perf_counter() - start
+    tracker.finish(vars(args), {"inertia": clustering.inertia, "seconds": seconds}, clustering.passes)
+    logger.info("wrote %s: %d centroids, %d to %d examples each, inertia %.6g, %.1f s", path, args.num_centroid,
+                clustering.counts.min(), clustering.counts.max(), clustering.inertia, seconds)
 
 
 class TeacherFeatures:

@@ -304,8 +304,13 @@ def forward(model, batch, layers=()):
 
 def model_hash(model):
     """SHA-256 (hex) over a model's parameters, names and values: the same wherever it was loaded from."""
+    return tensor_hash(model.state_dict())
+
+
+def tensor_hash(tensors):
+    """SHA-256 (hex) over named tensors, wherever they lie."""
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(tensors.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

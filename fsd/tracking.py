@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ RESULT_COLUMNS = (
     "time", "task", "method", "teacher", "output_dir", "seed", "alpha", "beta", "temperature", "gamma_i", "gamma_l",
     "gamma_g", "gamma_m", "do_layerwise", "mask_padding", "copied_from", "train_samples", "max_seq_length", "batch_size",
     "accumulation", "epochs", "steps", "learning_rate", "precision", "group_by_length", "compile",
-    "cache_teacher", *METRIC_NAMES, "seconds", "commit",
+    "cache_teacher", *METRIC_NAMES, "seconds", "commit", "run",
 )
 
 
@@ -62,32 +62,51 @@ def versions():
 
 
 class Tracker:
-    """TensorBoard scalars of one run, in a folder of its own under ``run_file``; the main process alone writes them."""
+    """TensorBoard scalars of one run, in a folder of its own under ``run_file``; the main process alone writes them.
 
-    def __init__(self, run_file, name):
+    A run that goes on after ``step`` writes into the folder that it has; what lies there of later steps no longer counts.
+
+    Raises:
+        InputError: the folder cannot be written to, at the start or later.
+    """
+
+    def __init__(self, run_file, name, step=0):
         self.writer = None
         if not is_main_process():
             return
-        self.folder = Path(run_file) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        self.folder = Path(run_file) / name
+        with self._writing():
+            self.writer = SummaryWriter(str(self.folder), flush_secs=10, purge_step=step + 1 if self.folder.exists() else None)
+
+    @contextmanager
+    def _writing(self):
         try:
-            self.writer = SummaryWriter(str(self.folder), flush_secs=10)
+            yield
         except OSError as error:
-            raise InputError(f"--run_file {run_file}: cannot write there: {error.strerror}") from error
+            raise InputError(f"--run_file: cannot write to {self.folder}: {error.strerror or error}") from error
 
     def scalars(self, prefix, values, step):
         """One scalar a value, named ``prefix/name``."""
-        for name, value in values.items() if self.writer else ():
-            self.writer.add_scalar(f"{prefix}/{name}", value, step)
+        with self._writing():
+            for name, value in values.items() if self.writer else ():
+                self.writer.add_scalar(f"{prefix}/{name}", value, step)
 
-    def finish(self, hyperparameters, metrics):
+    def flush(self):
+        """Wait until everything so far is in its file."""
+        with self._writing():
+            if self.writer:
+                self.writer.flush()
+
+    def finish(self, hyperparameters, metrics, step):
         """Write the hyper-parameters with the final metrics, and close."""
         if not self.writer:
             return
         plain = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in hyperparameters.items()}
-        for summary in hparams(plain, {f"final/{name}": value for name, value in metrics.items()}):
-            self.writer.file_writer.add_summary(summary)
-        self.scalars("final", metrics, 0)
-        self.writer.close()
+        self.scalars("final", metrics, step)
+        with self._writing():
+            for summary in hparams(plain, {f"final/{name}": value for name, value in metrics.items()}):
+                self.writer.file_writer.add_summary(summary)
+            self.writer.close()
 
 
 def check_results_file(path):
@@ -108,7 +127,7 @@ def check_results_file(path):
 
 
 def append_result(path, row):
-    """Append one row to the results file, under a lock, so that runs side by side lose none."""
+    """Append one row to the results file, under a lock, so that runs side by side lose none; a run's row only once."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +137,11 @@ def append_result(path, row):
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         check_results_file(path)
+        for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed here
+            left.unlink()
         old = path.read_text(encoding="utf-8") if path.exists() else ""
+        if any(known["run"] == row["run"] for known in csv.DictReader(io.StringIO(old, newline=""))):
+            return
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, RESULT_COLUMNS, restval="", lineterminator="\n")
         if not old:

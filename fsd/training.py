@@ -10,7 +10,7 @@ from tqdm import tqdm
 from transformers import get_linear_schedule_with_warmup
 
 from fsd import distributed
-from fsd.checkpoints import save_checkpoint
+from fsd.checkpoints import TrainingState, save_checkpoint
 from fsd.evaluation import evaluate
 from fsd.files import InputError, is_main_process
 from fsd.hardware import LENGTH_BUCKETS, autocast, compiled, half_precision
@@ -18,6 +18,7 @@ from fsd.losses import MemoryProducts, memory_products
 from fsd.models import forward
 from fsd.objective import LOWERED_BY, Objective
 from fsd.seeds import stream_seed
+from fsd.stopping import Stopped, noting_signals
 from fsd.teacher_cache import TeacherCache
 from fsd.tracking import Tracker, logger
 
@@ -53,26 +54,31 @@ class Run:
         self.steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * self.steps_per_epoch)
 
 
-def train(run, tracker: Tracker):
-    """Train ``run.student`` for ``run.steps`` updates.
+def train(run, tracker: Tracker, checkpoint=None):
+    """Train ``run.student`` for ``run.steps`` updates, from the first or on from a checkpoint-N; returns the seconds of all.
 
-    Between logging steps nothing is read back from the device.
+    Between logging steps nothing is read back from the device. An update whose loss or gradient norm is not finite is
+    not applied, nor is any after it; the next logging step or checkpoint says so.
 
     Raises:
-        InputError: a loss is not finite at a logging step.
+        InputError: a loss or the gradient norm is not finite, or the checkpoint cannot be used.
+        Stopped: SIGTERM or SIGINT came; the step was ended and a checkpoint saved.
     """
     args = run.args
     optimizer, parameters = make_optimizer(run)
     scheduler = get_linear_schedule_with_warmup(optimizer, args.warmup_steps, run.steps)
     scaler = torch.amp.GradScaler(run.device.type, enabled=args.fp16)
     log = LossLog(run, tracker)
+    state = TrainingState(run.student, run.student_memory, optimizer, scheduler, scaler, log, run.device)
     run.student.train()
     rank = distributed.rank()
     torch.manual_seed(stream_seed(args.seed, f"dropout of rank {rank}" if rank else "dropout"))
-    step, name = 0, f"{run.objective.method} on {run.task.name}"
-    with tqdm(total=run.steps, desc=name, unit="step", smoothing=0.1, disable=not is_main_process()) as bar:
-        for epoch in range(math.ceil(run.steps / run.steps_per_epoch)):
-            for batches in update_batches(run, epoch):
+    step = state.load(checkpoint) if checkpoint else 0
+    bar = tqdm(total=run.steps, initial=step, desc=f"{run.objective.method} on {run.task.name}", unit="step", smoothing=0.1,
+               disable=not is_main_process())
+    with noting_signals() as signals, bar:
+        for epoch in range(step // run.steps_per_epoch, math.ceil(run.steps / run.steps_per_epoch)):
+            for batches in update_batches(run, epoch)[step % run.steps_per_epoch :][: run.steps - step]:
                 for indices in batches:
                     losses = batch_losses(run, indices)
                     total = run.objective.total(losses)
@@ -80,8 +86,9 @@ def train(run, tracker: Tracker):
                     log.add(losses, total, len(indices))
                 distributed.average_gradients(parameters)
                 scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(parameters, args.max_grad_norm)
-                scaler.step(optimizer)
+                norm = nn.utils.clip_grad_norm_(parameters, args.max_grad_norm)
+                optimizer.found_inf = log.not_finite(norm)  # where it is 1, the fused step leaves all as it was
+                optimizer.step()
                 scaler.update()
                 log.learning_rate = scheduler.get_last_lr()[0]
                 scheduler.step()
@@ -90,14 +97,19 @@ def train(run, tracker: Tracker):
                 bar.update()
                 if step == 1 or step % args.logging_steps == 0 or step == run.steps:
                     log.write(step, bar)
-                if step % args.save_steps == 0 and step < run.steps and is_main_process():
-                    save_checkpoint(args.output_dir, step, args.save_total_limit, run.student, run.tokenizer, run.student_memory)
-                if step == run.steps:
-                    break
-            if args.evaluate_during_training and step < run.steps:
-                metrics = evaluate(run.student, run.task, run.dev_sets, args.per_gpu_eval_batch_size)
-                logger.info("epoch %d: %s", epoch + 1, format_values(metrics))
-                tracker.scalars("dev", metrics, step)
+                if args.evaluate_during_training and step % run.steps_per_epoch == 0 and step < run.steps:
+                    metrics = evaluate(run.student, run.task, run.dev_sets, args.per_gpu_eval_batch_size)
+                    logger.info("epoch %d: %s", epoch + 1, format_values(metrics))
+                    tracker.scalars("dev", metrics, step)
+                stop = distributed.highest(signals[0] if signals else 0)[0]
+                if stop or step % args.save_steps == 0 and step < run.steps:
+                    log.check(step)
+                    tracker.flush()
+                    saved = save_checkpoint(args.output_dir, step, args.save_total_limit, run.tokenizer, state)
+                if stop:
+                    distributed.highest(0)  # torchrun ends all processes when one has ended: not while one still writes
+                    raise Stopped(stop, f" after step {step}: {saved} is saved; the same command with --resume goes on from it")
+    return state.training_seconds()
 
 
 def batch_losses(run, indices):
@@ -170,7 +182,10 @@ def make_optimizer(run):
 
 
 class LossLog:
-    """Sums the losses on the device, and at logging steps reads and shows their means since the last."""
+    """Sums the losses on the device, and at logging steps reads and shows their means since the last.
+
+    Beside them it keeps there whether an update had a loss or a gradient norm that is not finite, and which was first.
+    """
 
     def __init__(self, run, tracker):
         self.run, self.tracker = run, tracker
@@ -178,6 +193,9 @@ class LossLog:
         self.learning_rate = run.args.learning_rate
         self.window_start = time.perf_counter()
         self.total_written = False
+        self.bad = torch.zeros((), dtype=torch.bool, device=run.device)
+        self.bad_updates = torch.zeros((), dtype=torch.int64, device=run.device)  # the first bad one and all since
+        self.bad_sums = torch.zeros(len(self.names), device=run.device)  # the sums when it came
         self._reset()
 
     def _reset(self):
@@ -189,12 +207,38 @@ class LossLog:
         self.batches += 1
         self.examples += examples
 
+    def not_finite(self, norm):
+        """1.0 on the device if the update with this gradient norm must be left out, else 0.0, without waiting for it.
+
+        With ``--fp16`` a norm alone that is not finite is no trouble: the loss was scaled too high, which the scaler mends.
+        """
+        bad_loss, bad_norm = ~torch.isfinite(self.sums).all(), ~torch.isfinite(norm)
+        self.bad_sums = torch.where(self.bad, self.bad_sums, self.sums)
+        self.bad = self.bad | (bad_loss if self.run.args.fp16 else bad_loss | bad_norm)
+        self.bad_updates += self.bad
+        return (self.bad | bad_norm).float()
+
+    def check(self, step):
+        """Read from the device whether any update up to ``step`` was bad, and end the run if so."""
+        if not self.bad.item():
+            return
+        run, step = self.run, step - self.bad_updates.item() + 1
+        epoch, position = divmod(step - 1, run.steps_per_epoch)
+        examples = torch.cat(update_batches(run, epoch)[position])
+        if run.train_set.rows is not None:
+            examples = run.train_set.rows[examples]
+        sums = dict(zip(self.names, self.bad_sums.tolist(), strict=True))
+        what = next((f"{name} is {value}" for name, value in sums.items() if not math.isfinite(value)),
+                    "the gradient norm is not finite")
+        raise InputError(
+            f"{what} at step {step}, whose update was left out; its examples in {run.train_set.split}, counted from 0: "
+            f"{', '.join(map(str, examples.tolist()))}; lower --learning_rate or the loss's weight"
+        )
+
     def write(self, step, bar):
         """Read the means and send them to the bar, to TensorBoard, and the first time to the log."""
+        self.check(step)
         means = dict(zip(self.names, (self.sums / self.batches).tolist(), strict=True))
-        bad = [name for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise InputError(f"{bad[0]} is {means[bad[0]]} at or before step {step}; lower --learning_rate or the loss's weight")
         now = time.perf_counter()
         rate = self.examples / (now - self.window_start)
         self.window_start = now
@@ -205,6 +249,17 @@ class LossLog:
             self.total_written = True
             self._write_shares(means)
         self._reset()
+
+    def state(self):
+        """(tensors, plain values) of the sums since the last logging step, for a checkpoint."""
+        elapsed = time.perf_counter() - self.window_start
+        return {"sums": self.sums}, {"batches": self.batches, "examples": self.examples, "elapsed": elapsed}
+
+    def load_state(self, tensors, values):
+        """Go on with the sums of a run that was written out after its first step."""
+        self.sums.copy_(tensors["sums"])
+        self.batches, self.examples, self.total_written = values["batches"], values["examples"], True
+        self.window_start -= values["elapsed"]
 
     def _write_shares(self, means):
         weighted = {name: weight * means[name] for name, weight in self.run.objective.weights.items()}

@@ -84,7 +84,8 @@ def add_student_arguments(parser):
     group.add_argument("--student_model_type", default="bert", choices=["bert"], help="architecture")
     group.add_argument("--student_model_name_or_path",
         help="with --do_train: --output_dir again, or nothing, for a fresh student; a folder or hub name of a model to "
-             "start from; …/checkpoint-N to go on from that one (with --resume the newest in --output_dir wins). Without --do_train: the student to evaluate (default: --output_dir)")
+             "start from; …/checkpoint-N to go on from that one (with --resume the newest in --output_dir wins). "
+             "Without --do_train: the student to evaluate (default: --output_dir)")
     group.add_argument("--student_config_name",
         help="a config.json for a student of another width or depth (default: the teacher's with half its layers)")
     group.add_argument("--copy_teacher", action="store_true",

@@ -137,7 +137,7 @@ def load_data(args, task, tokenizer, device):
 
 def score_teacher(run):
     """Print the teacher's dev score, and say so if it is no better than chance."""
-    if run.args.skip_teacher_eval or not run.objective.needs_teacher:
+    if not run.objective.needs_teacher or run.args.skip_teacher_eval:
         return
     metrics = evaluate(run.teacher, run.task, run.dev_sets, run.args.per_gpu_eval_batch_size, "scoring the teacher")
     logger.info("teacher on dev: %s", format_values(metrics))

@@ -109,6 +109,16 @@ class Tracker:
             self.writer.close()
 
 
+def check_run_file(path):
+    """Refuse a TensorBoard folder that cannot be made or written to."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--run_file {path}: cannot use it as a folder: {error.strerror}") from error
+    if not os.access(path, os.W_OK):
+        raise InputError(f"--run_file {path}: cannot be written to; name another folder")
+
+
 def check_results_file(path):
     """Refuse a results file that this version did not write; changes nothing."""
     path = Path(path)

@@ -98,7 +98,7 @@ class Victim:
                 "--model_name_or_path", folder / "bert", "--do_eval", "--num_train_epochs", 2]),
             "memory": ("train_memory.py", [
                 "--model_name_or_path", teacher, "--num_centroid", 8, "--memory_num_train_epochs", 5,
-                "--memory_tolerance", 0, "--feature_cache_gb", 0]),
+                "--memory_tolerance", 0, "--feature_cache_gb", 0, "--per_gpu_memory_train_batch_size", 1]),
             "student": ("run_glue_all.py", [
                 "--model_name_or_path", teacher, "--teacher_memory_path", memory, "--cache_teacher", "cache", "--do_eval",
                 "--do_predict", "--evaluate_during_training", "--num_train_epochs", 3, "--beta", 1, "--gamma_m", 0.01,
@@ -219,7 +219,7 @@ def attempt(folder, script, flags, event=None, seconds=None):
         raise InputError(f"{script} hangs: {last_line(folder)}")
     count, length = struct.unpack_from("ii", shared)
     path = shared[8 : 8 + length].decode(errors="replace")
-    place = next((words for part, words in PLACES if part in path), "nothing")
+    place = next((words for part, words in PLACES if part in path), path.removeprefix(f"{folder}/") or "nothing")
     return os.waitstatus_to_exitcode(ended[1]), count, place
 
 

@@ -3,6 +3,7 @@
 Imports nothing heavy, so that an argument error can be told at once.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fsd.stopping import Stopped, handling_signals, stop_at_once
+
+ABANDONED = 24 * 3600  # seconds without a write after which a temporary file is nobody's
 
 
 class InputError(Exception):
@@ -49,11 +52,15 @@ def written_whole(path):
 
     The temporary file is flushed to disk and renamed, so that a reader sees the old file or the new one, never a
     part. On an error it is removed and ``path`` is as it was. An ``OSError`` becomes an :class:`InputError`.
+    What a killed program left half written here is removed once it is so old that nobody can still be writing it.
     """
     path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink(missing_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
         temporary = Path(name)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from fsd.files import InputError, write_json
+from fsd.files import InputError, put_in_place, write_json
 from fsd.hardware import autocast, available_memory
 from fsd.models import forward, model_hash
 from fsd.tracking import logger
@@ -86,16 +86,13 @@ class TeacherCache:
             try:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
-                self.outputs = {
-                    name: np.lib.format.open_memmap(partial / f"{name}.npy", "w+", HALF, shape)
-                    for name, shape in self.shapes.items()
-                }
+                self.outputs = {name: _mapped(partial / f"{name}.npy", shape) for name, shape in self.shapes.items()}
                 self._compute()
                 for output in self.outputs.values():
                     output.flush()
                 write_json(partial / "cache.json", self.facts)
                 shutil.rmtree(self.folder, ignore_errors=True)
-                os.replace(partial, self.folder)
+                put_in_place(partial, self.folder)
             except OSError as error:
                 raise InputError(f"--cache_teacher: cannot write {self.folder}: {error.strerror or error}") from error
             finally:
@@ -185,3 +182,11 @@ class TeacherCache:
                 f"{what}: the teacher's outputs take {self.size / 1e9:.1f} GB of {kind}, {free / 1e9:.1f} GB are free; "
                 "--mask_padding keeps fewer positions, and without --cache_teacher none are kept"
             )
+
+
+def _mapped(path, shape):
+    """A new half-precision array in a file, with its room on the disk: a mapping that finds none later kills the process."""
+    array = np.lib.format.open_memmap(path, "w+", HALF, shape)
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +39,14 @@ def start_logging():
     level = logging.WARNING if is_main_process() else logging.CRITICAL
     logging.basicConfig(format=layout, datefmt="%H:%M:%S", level=level, stream=sys.stderr)
     logging.getLogger("fsd").setLevel(logging.INFO if is_main_process() else logging.CRITICAL)
+    threading.excepthook = report_thread_error
     return logging_redirect_tqdm()
+
+
+def report_thread_error(failure):
+    """Print a thread's error, but not that of TensorBoard's about its files: the next write raises it, and tells it in a line."""
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
 
 
 def commit():
@@ -147,8 +155,6 @@ def append_result(path, row):
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         check_results_file(path)
-        for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed here
-            left.unlink()
         old = path.read_text(encoding="utf-8") if path.exists() else ""
         if any(known["run"] == row["run"] for known in csv.DictReader(io.StringIO(old, newline=""))):
             return

@@ -9,7 +9,6 @@ that is there and wrong is reported, and replaced only with --overwrite. Exit st
 
 import argparse
 import http.client
-import os
 import shutil
 import tempfile
 import urllib.error
@@ -20,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from fsd.files import InputError, exit_on_input_error
+from fsd.files import InputError, exit_on_input_error, put_in_place
 from fsd.glue import TASKS, find_task, read_file
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/glue/data"
@@ -169,7 +168,7 @@ def fetch(name, arguments):
                 raise InputError(f"what was fetched is not the official data: {reason}") from error
         (arguments.data_dir / name).mkdir(exist_ok=True)
         for _, _, file in files:
-            os.replace(stage / file, arguments.data_dir / file)
+            put_in_place(stage / file, arguments.data_dir / file)
     return ", ".join(f"{PurePosixPath(file).name} {task.rows[split]}" for task, split, file in files)
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from fsd.arguments import Parser, number
-from fsd.files import InputError, exit_on_input_error, is_temporary
+from fsd.files import InputError, exit_on_input_error
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_ATTEMPT = 300  # seconds, after which a run is taken to hang
@@ -164,7 +164,6 @@ def compare_files(alone, killed):
     files = [{path.relative_to(folder): path for path in folder.rglob("*")} for folder in (alone, killed)]
     if files[0].keys() != files[1].keys():
         found.append(f"files {sorted(map(str, files[0].keys() ^ files[1].keys()))} are only in one of both")
-    found += [f"{path} was left behind" for path in killed.parent.rglob("*") if is_temporary(path) and "glue" not in path.parts]
     for name in files[0].keys() & files[1].keys():
         # training_args.json and training_state.json hold times and names.
         if files[0][name].is_file() and name.name not in ("training_args.json", "training_state.json"):

@@ -15,7 +15,8 @@ from conftest import ROOT
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fsd import resuming, training
+from fsd import resuming, tracking, training
+from fsd.files import InputError
 
 STEPS = 10  # 70 examples in 16s are 5 batches, two epochs
 
@@ -232,6 +233,20 @@ def test_a_disk_that_fills_up_costs_the_new_checkpoint_only(submit, left_alone, 
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["checkpoint-3", "training_args.json"]
     assert submit().status == 0
     assert_same_results(tmp_path / "out", left_alone)
+
+
+def test_a_disk_that_is_full_for_tensorboard_is_told_in_a_line(file_size_limit, tmp_path, capfd):
+    with tracking.start_logging():
+        tracker = tracking.Tracker(tmp_path, "run")
+        tracker.scalars("train", {"total": 1.0}, 1)
+        tracker.flush()
+        (file,) = (tmp_path / "run").iterdir()
+        file_size_limit(file.stat().st_size)
+        with pytest.raises(InputError, match="--run_file: cannot write to"):
+            for step in range(100):
+                tracker.scalars("train", {"total": 1.0}, step)
+                tracker.flush()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["output_dir", "results_file", "run_file", "cache_teacher"])

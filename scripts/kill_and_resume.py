@@ -32,7 +32,7 @@ from fsd.files import InputError, exit_on_input_error
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_ATTEMPT = 300  # seconds, after which a run is taken to hang
 WRITING_EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
-VARYING_COLUMNS = {"time", "seconds", "output_dir", "run"}
+VARYING_COLUMNS = {"time", "seconds", "output_dir", "run", "commit"}
 VARYING_CURVES = {"train/examples_per_second", "memory/examples_per_second", "memory/seconds", "final/seconds"}
 PLACES = (  # part of a path → what it belongs to
     ("cached_encodings", "the encodings"), ("cache/", "the teacher's cache"), ("checkpoint-", "a checkpoint"),

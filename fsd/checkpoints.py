@@ -223,6 +223,11 @@ def save_checkpoint(output_dir, step, limit, tokenizer, state):
             raise InputError(f"cannot write {final}: {error}; free some space or choose another folder") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    keep_newest(output_dir, limit)
+    return final
+
+
+def keep_newest(output_dir, limit):
+    """Remove all checkpoints but the newest ``limit``."""
     for _, path in checkpoints(output_dir)[:-limit]:
         remove_folder(path)
-    return final

@@ -169,6 +169,7 @@ def train_and_report(run, test_sets, copied, wanted, named=None):
         facts = record(run)
         tracker = resuming.begin(args, beginning, wanted, facts)
         if is_main_process():
+            checkpoints.keep_newest(args.output_dir, args.save_total_limit)  # killed after saving, a run has one too many
             describe(run, tracker, copied, beginning)
         start = time.perf_counter()
         if run.teacher_cache is not None:

@@ -6,7 +6,7 @@ of processes. Backward through :func:`gather` sums over the processes, which mak
 that its share contributes; a parameter of the objective itself, the student memory, has the whole gradient everywhere.
 So the mean over the processes, :func:`average_gradients`, is the gradient of the global batch for both.
 
-With one process no process group is made and every function here returns what it was given.
+With one process no process group is made, and nothing here changes a bit.
 """
 
 import os
@@ -59,7 +59,7 @@ def process_group(device):
 
 @contextmanager
 def main_process_first():
-    """Rank 0 runs the block and then the others do: for work whose result the others find in a file."""
+    """Rank 0 runs the block and then the others do, however long it takes: for work whose result they find in a file."""
     if not is_main_process():
         highest(0)
     yield

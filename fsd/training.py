@@ -150,8 +150,8 @@ def gathered(outputs, count):
 def update_batches(run, epoch):
     """For each update of an epoch the list of its batches, each a tensor of example indices; shuffled by the seed.
 
-    What does not fill a batch is one of its own: the epoch's last, or with ``--group_by_length`` anywhere. The last
-    update takes the batches that are left.
+    A batch is that of all processes. What does not fill one is one of its own: the epoch's last, or with
+    ``--group_by_length`` anywhere. The last update takes the batches that are left.
     """
     args = run.args
     generator = torch.Generator().manual_seed(stream_seed(args.seed, f"order {epoch}"))

@@ -37,6 +37,7 @@ class Setting:
     group_by_length: bool = False
     accumulation: int = 1
     regression: bool = False
+    fp16: bool = False
 
 
 METHODS = {"KD": (0, 0, 0), "FSD_I": (1, 0, 0), "FSD_L": (0, 1, 0), "FSD_G": (0, 0, 0.5), "FSD_ILG": (1, 1, 0.5)}
@@ -46,6 +47,7 @@ SETTINGS += [
     Setting("grouped and accumulated", (1, 1, 0.5), mask_padding=True, group_by_length=True, accumulation=2),
     Setting("regression", (0, 0, 0), regression=True),
 ]
+OVERFLOWING = Setting("fp16", (1e3, 1, 0.5), fp16=True)  # the scaled loss is too large for float16 at first
 IN_FLOAT32 = ["KD", "FSD_L", "FSD_ILG", "FSD_ILG masked"]
 
 
@@ -79,7 +81,7 @@ def small_run(setting, dtype):
         seed=5, max_seq_length=LENGTH, per_gpu_train_batch_size=BATCH // distributed.world_size(), max_steps=STEPS,
         gradient_accumulation_steps=setting.accumulation, learning_rate=1e-3, weight_decay=0.01, adam_epsilon=1e-8,
         warmup_steps=2, max_grad_norm=1.0, mask_padding=setting.mask_padding, group_by_length=setting.group_by_length,
-        compile=False, fp16=False, bf16=False, logging_steps=STEPS, save_steps=2 * STEPS, evaluate_during_training=False,
+        compile=False, fp16=setting.fp16, bf16=False, logging_steps=STEPS, save_steps=2 * STEPS, evaluate_during_training=False,
     )
     train_set = examples(setting.regression)
     run = training.Run(args, SimpleNamespace(name="RTE"), objective, CPU, None, student, train_set, [], teacher)
@@ -160,6 +162,8 @@ def everything():
     return {
         "float64": {setting.name: trained(setting, torch.float64) for setting in SETTINGS},
         "float32": {setting.name: trained(setting, torch.float32) for setting in SETTINGS if setting.name in IN_FLOAT32},
+        "dropout": torch.initial_seed(),
+        "overflowing": trained(OVERFLOWING, torch.float32),
         "logits": [predict_logits(model, examples(count=count), batch_size=4) for count in (1, 7, 19)],
         "memories": [clustered(features, size, cache_bytes) for features in blobs() for size in (3, 60)
                      for cache_bytes in (0, 1e9)],
@@ -248,6 +252,19 @@ def test_all_processes_hold_the_same_bits(together):
             assert all(torch.equal(value, other_gradients[-1][name]) for name, value in gradients[-1].items()), setting
         for one, another in zip(first["memories"], other["memories"], strict=True):
             assert torch.equal(one["centroids"], another["centroids"]) and one["inertia"] == another["inertia"]
+
+
+def test_a_step_that_overflows_in_fp16_is_left_out_by_all(together):
+    for each in together:
+        _, gradients, logits = each["overflowing"]
+        finite = [all(torch.isfinite(gradient).all() for gradient in step.values()) for step in gradients]
+        assert not finite[0] and any(finite)
+        assert torch.isfinite(logits).all() and torch.equal(logits, together[0]["overflowing"][2])
+
+
+def test_each_process_draws_its_own_dropout_the_first_as_one_does(alone, together):
+    seeds = [each["dropout"] for each in together]
+    assert seeds[0] == alone["dropout"] and len(set(seeds)) == len(seeds)
 
 
 def test_predictions_are_those_of_one_process_bit_for_bit(alone, together):

@@ -190,10 +190,10 @@ def random_states(device):
 
 def set_random_states(states):
     """Put back this process's part of what :func:`random_states` returned."""
-    rank = distributed.rank()
-    torch.set_rng_state(states["cpu"][rank])
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"][rank])
+    own = {kind: rows[distributed.rank()].clone() for kind, rows in states.items()}  # of a view the offset is overlooked
+    torch.set_rng_state(own["cpu"])
+    if "cuda" in own:
+        torch.cuda.set_rng_state(own["cuda"])
 
 
 def save_checkpoint(output_dir, step, limit, tokenizer, state):

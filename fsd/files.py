@@ -17,12 +17,24 @@ class InputError(Exception):
 
 
 def exit_on_input_error(main):
-    """Run ``main()``; an :class:`InputError` becomes one line on stderr and exit status 2."""
+    """Run ``main()``; an :class:`InputError`, or a file that cannot be used, is one line on stderr and exit status 2."""
     try:
         main()
+        return
     except InputError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        message = str(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        message = f"{error.filename}: {error.strerror}; check the path, its permissions and the space that is left"
+    print(f"{Path(sys.argv[0]).name}: error: {one_line(message)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def one_line(text, limit=800):
+    """``text`` with line breaks and whatever else a terminal would not show as escapes, the middle of a long one left out."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if len(text) <= limit else f"{text[:limit // 2]} … {text[-limit // 2:]}"
 
 
 @contextmanager
@@ -66,10 +78,12 @@ def write_json(path, value):
 
 def read_json(path):
     """The object in the JSON file ``path``; an unreadable or malformed one is an :class:`InputError`."""
+    if not Path(path).is_file():  # a FIFO would be waited for
+        raise InputError(f"{path}: no such file; restore it")
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as JSON: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path} as JSON: {error}; restore it") from error
 
 
 def file_hash(*paths):

@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from fsd.files import InputError
-from fsd.models import quiet_loading
+from fsd.files import InputError, check_folder
+from fsd.models import not_finite, quiet_loading
 
 RUN_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
@@ -29,9 +29,15 @@ def check_output_dir(args, inputs):
     output_dir = Path(args.output_dir)
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"--output_dir {output_dir} is a file; name a folder")
+    check_folder(output_dir, f"--output_dir {output_dir}")
+    ours = [_real(path) for path in _run_paths(output_dir)]
     for flag, path in inputs.items():
-        if path and Path(path).resolve() == output_dir.resolve():
+        if path and (_real(path) == _real(output_dir) or any(_real(path).is_relative_to(own) for own in ours)):
             raise InputError(f"--output_dir {output_dir} is also {flag}, which the run would write over; name another folder")
+    for flag in ("results_file", "run_file", "cache_teacher"):
+        path = getattr(args, flag, None)
+        if path and any(_real(path).is_relative_to(own) for own in ours):
+            raise InputError(f"--{flag} {path} is where --output_dir {output_dir} has a file of its own; name another place")
     content = {path.name for path in output_dir.iterdir()} if output_dir.is_dir() else set()
     if not content:
         return
@@ -41,9 +47,18 @@ def check_output_dir(args, inputs):
         raise InputError(f"--output_dir {output_dir} holds {taken[0]} but is no run of ours; name another folder")
 
 
+def _real(path):
+    return Path(os.path.realpath(path))
+
+
+def _run_paths(output_dir):
+    """All that a run of ours may have left in the folder."""
+    return [Path(output_dir) / name for name in RUN_FILES] + [path for _, path in checkpoints(output_dir)]
+
+
 def remove_previous_run(output_dir):
     """Remove the files that a run of ours left in the folder, and nothing else."""
-    for path in [Path(output_dir) / name for name in RUN_FILES] + [path for _, path in checkpoints(output_dir)]:
+    for path in _run_paths(output_dir):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -60,6 +75,8 @@ def checkpoints(output_dir):
 def save_model(folder, model, tokenizer, student_memory=None):
     """Write a plain Hugging Face folder, and the student memory beside it; each file whole or not at all."""
     folder = Path(folder)
+    if damaged := not_finite(model):
+        raise InputError(f"the model has diverged: {damaged} holds NaN or infinity; lower --learning_rate or --weight_decay")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-"))

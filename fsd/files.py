@@ -6,6 +6,7 @@ Imports nothing heavy, so that an argument error can be told at once.
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -65,6 +66,28 @@ def written_whole(path):
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_written_whole(folder):
+    """Yield a temporary folder that becomes ``folder``, which must be missing or empty, when the block ends well.
+
+    On an error nothing is left of it. An ``OSError`` becomes an :class:`InputError`.
+    """
+    folder, temporary = Path(folder), None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o777 & ~mask)
+        os.replace(temporary, folder)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_text(path, text):
     """Write ``text`` as UTF-8, whole or not at all."""
     with written_whole(path) as temporary:
@@ -84,6 +107,16 @@ def read_json(path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path} as JSON: {error}; restore it") from error
+
+
+def check_folder(path, what):
+    """Refuse a folder that could not be made or written into, and change nothing; the message begins with ``what``."""
+    path = Path(os.path.abspath(path))
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise InputError(f"{what}: {there} is no folder; name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{what}: {there} cannot be written to; name another folder")
 
 
 def file_hash(*paths):

@@ -77,9 +77,13 @@ def read_config(path, what):
     if kind != "bert" or not {"hidden_size", "num_hidden_layers"} <= values.keys():
         raise InputError(f"{what}: a {kind} model; this works on BERTs only" if isinstance(kind, str) and kind != "bert" else
                          f"{what}: no BERT's config, which has model_type bert and its sizes")  # fmt: skip
-    problem = _problem(values)
-    if problem:
-        raise InputError(f"{what}: {problem}; name another model, or restore the file")
+    return make_config(values, what)
+
+
+def make_config(values, what):
+    """The :class:`BertConfig` of a config's entries. InputError where they make no BERT; begins with ``what``."""
+    if problem := _problem(values):
+        raise InputError(f"{what}: {problem}; restore it, or name another")
     known = (*SIZES, *NUMBERS, *LABELS, *TOKENS, "hidden_act")
     config = BertConfig(**{name: values[name] for name in known if name in values})
     config.label2id = {label: at for at, label in config.id2label.items()}
@@ -166,7 +170,7 @@ def check_weights(folder, what):
         raise InputError(f"{what}: {index.name} has no weight_map; restore the file")
     for name in names.values():
         if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+\.safetensors", name) or not (folder / name).is_file():
-            raise InputError(f"{what}: {index.name} names {_shown(name)!r}, which is no safetensors file in its folder; restore it")
+            raise InputError(f"{what}: {index.name} names {_shown(name)!r}, which is no safetensors file beside it; restore it")
 
 
 def check_tokenizer_files(folder, what):

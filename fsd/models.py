@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import logging
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +67,8 @@ def load_pretrained(name_or_path, flag, config=None, cache_dir=None):
             )
     except Exception as error:  # the loader raises anything from OSError to safetensors' own errors
         raise InputError(f"{what}: cannot load the model: {_first_line(error)}; restore its files") from error
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise InputError(f"{what}: {name} holds NaN or infinity; the model is damaged, name another")
+    if damaged := not_finite(model):
+        raise InputError(f"{what}: {damaged} holds NaN or infinity; the model is damaged, name another")
     missing = {str(name) for name in info["missing_keys"]}
     if any(name.startswith("bert.encoder") for name in missing):
         raise InputError(f"{what}: its weights lack encoder layers that its config names; restore its files")
@@ -121,22 +121,27 @@ def load_teacher(args, task, tokenizer):
         InputError: it cannot be loaded, its classifier is missing or does not fit the task, or its sizes do not fit
             the tokenizer or ``--max_seq_length``.
     """
-    flag, path = "--model_name_or_path", args.model_name_or_path
-    config = load_config(args.config_name or path, "--config_name" if args.config_name else flag, args.cache_dir)
+    config = load_config(args.config_name, "--config_name", args.cache_dir) if args.config_name else None
+    return freeze(load_finetuned(args, args.model_name_or_path, "--model_name_or_path", task, tokenizer, config))
+
+
+def load_finetuned(args, name_or_path, flag, task, tokenizer, config=None):
+    """A model of the task, its classifier in the task's order of labels.
+
+    Raises:
+        InputError: it cannot be loaded, its classifier is missing or does not fit the task, or its sizes do not fit
+            the tokenizer or ``--max_seq_length``; names ``flag``.
+    """
+    what, remedy = f"{flag} {name_or_path}", "fine-tune one on this task with scripts/finetune_teacher.py"
+    config = config or load_config(name_or_path, flag, args.cache_dir)
     if config.num_labels != task.num_logits:
-        raise InputError(
-            f"{flag} {path}: a teacher with {config.num_labels} label(s), {task.name} has {task.num_logits}; "
-            "fine-tune one on this task with scripts/finetune_teacher.py"
-        )
-    check_fits(config, tokenizer, args.max_seq_length, f"{flag} {path}")
-    model, missing = load_pretrained(path, flag, config, args.cache_dir)
+        raise InputError(f"{what}: a model with {config.num_labels} label(s), {task.name} has {task.num_logits}; {remedy}")
+    check_fits(config, tokenizer, args.max_seq_length, what)
+    model, missing = load_pretrained(name_or_path, flag, config, args.cache_dir)
     if missing:
-        raise InputError(
-            f"{flag} {path}: no fine-tuned teacher, it lacks {_grouped(sorted(missing))}; "
-            "fine-tune it on this task with scripts/finetune_teacher.py"
-        )
-    put_labels_in_order(model, task, f"{flag} {path}")
-    return freeze(model)
+        raise InputError(f"{what}: not fine-tuned, it lacks {_grouped(sorted(missing))}; {remedy}")
+    put_labels_in_order(model, task, what)
+    return model
 
 
 def freeze(model):
@@ -223,6 +228,8 @@ def build_student(args, teacher, task, tokenizer):
     if start:
         if args.copy_teacher:
             raise InputError(f"--copy_teacher and the starting student {start} exclude each other: leave one of them out")
+        if args.student_config_name:
+            raise InputError(f"--student_config_name and the starting student {start} exclude each other: leave one of them out")
         student, missing = load_pretrained(start, "--student_model_name_or_path", cache_dir=args.cache_dir)
         if missing or student.config.num_labels != task.num_logits:
             student, missing = with_fresh_parts(student, task, args.seed, missing)
@@ -251,12 +258,12 @@ def build_student(args, teacher, task, tokenizer):
 def starting_student(args):
     """The model that ``--student_model_name_or_path`` names as the student's start, or None for a fresh student."""
     name = args.student_model_name_or_path
-    if not name or Path(name).resolve() == Path(args.output_dir).resolve():
+    if not name or os.path.realpath(name) == os.path.realpath(args.output_dir):
         return None
     if Path(name).exists():
         return name
     try:
-        load_config(name, "--student_model_name_or_path", args.cache_dir)
+        model_folder(name, "--student_model_name_or_path", args.cache_dir)
     except InputError:
         logger.info("--student_model_name_or_path %s: no folder and no model on the hub, so the student starts afresh", name)
         return None
@@ -315,6 +322,11 @@ def model_hash(model):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def not_finite(model):
+    """The name of the first parameter that holds NaN or infinity, or None."""
+    return next((name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()), None)
 
 
 def parameter_count(model):

@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from fsd.files import InputError, write_text
+from fsd.files import InputError, check_folder, written_whole
 from fsd.metrics import METRIC_NAMES
 
 logger = logging.getLogger(__name__)
@@ -82,25 +82,42 @@ class Tracker:
 
 
 def check_results_file(path):
-    """Refuse a results file that this version did not write; changes nothing."""
+    """Refuse a results file that this version did not write, or that is no file; changes nothing."""
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"--results_file {path} is a folder; name a CSV file")
-    if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
-        raise InputError(f"--results_file {path}: {path.parent} cannot be written to; name another file")
-    if path.exists() and path.stat().st_size:
-        try:
-            with open(path, newline="", encoding="utf-8") as file:
-                header = tuple(next(csv.reader(file), ()))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"--results_file {path}: cannot read it: {error}") from error
-        if header != RESULT_COLUMNS:
-            raise InputError(f"--results_file {path}:1: its columns are not this version's; move it away or name another file")
+    if os.path.lexists(path) and not path.is_file():  # a folder, a pipe, a device, a link to nothing
+        raise InputError(f"--results_file {path} is no regular file; name a CSV file")
+    check_folder(Path(os.path.realpath(path)).parent, f"--results_file {path}")
+    read_results(path)
+
+
+def read_results(path):
+    """The rows of the results file, dictionaries of text; none where there is no file, or an empty one.
+
+    Raises:
+        InputError: it cannot be read, or another version or program wrote it; names file and line.
+    """
+    what, line, rows = f"--results_file {path}", 1, []
+    if not os.path.exists(path) or not os.path.getsize(path):
+        return rows
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.reader(file, strict=True)
+            if tuple(next(reader, ())) != RESULT_COLUMNS:
+                raise InputError(f"{what}:1: its columns are not this version's; move it away or name another file")
+            for row in reader:
+                line = reader.line_num
+                if len(row) != len(RESULT_COLUMNS):
+                    raise InputError(f"{what}:{line}: {len(row)} fields instead of {len(RESULT_COLUMNS)}; mend the row, or move "
+                                     "the file away")  # fmt: skip
+                rows.append(dict(zip(RESULT_COLUMNS, row, strict=True)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{what}: cannot read it beyond line {line}: {error}; mend it, or move it away") from error
+    return rows
 
 
 def append_result(path, row):
     """Append one row to the results file, under a lock, so that runs side by side lose none."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays one
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(path.with_name(f".{path.name}.lock"), "w")
@@ -109,10 +126,11 @@ def append_result(path, row):
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         check_results_file(path)
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        old = path.read_bytes() if path.exists() else b""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, RESULT_COLUMNS, restval="", lineterminator="\n")
         if not old:
             writer.writeheader()
         writer.writerow(row)
-        write_text(path, old + ("\n" if old and not old.endswith("\n") else "") + text.getvalue())
+        with written_whole(path) as temporary:
+            temporary.write_bytes(old + (b"\n" if old and not old.endswith(b"\n") else b"") + text.getvalue().encode())

@@ -25,9 +25,8 @@ def exit_on_input_error(main):
     except InputError as error:
         message = str(error)
     except OSError as error:
-        if error.filename is None:
-            raise
-        message = f"{error.filename}: {error.strerror}; check the path, its permissions and the space that is left"
+        where, what = error.filename or "a file", error.strerror or error
+        message = f"{where}: {what}; check the path, its permissions and the space that is left"
     print(f"{Path(sys.argv[0]).name}: error: {one_line(message)}", file=sys.stderr)
     sys.exit(2)
 
@@ -35,7 +34,7 @@ def exit_on_input_error(main):
 def one_line(text, limit=800):
     """``text`` with line breaks and whatever else a terminal would not show as escapes, the middle of a long one left out."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return text if len(text) <= limit else f"{text[:limit // 2]} … {text[-limit // 2:]}"
+    return text if len(text) <= limit else f"{text[:limit - 200]} … {text[-200:]}"
 
 
 @contextmanager

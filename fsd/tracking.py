@@ -8,7 +8,9 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -34,7 +36,14 @@ def start_logging():
     layout = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(format=layout, datefmt="%H:%M:%S", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("fsd").setLevel(logging.INFO)
+    threading.excepthook = _thread_ended_by_error
     return logging_redirect_tqdm()
+
+
+def _thread_ended_by_error(ended):
+    """Say nothing of TensorBoard's thread that cannot write: its writer raises the same error in the main thread."""
+    if not issubclass(ended.exc_type, OSError):
+        threading.__excepthook__(ended)
 
 
 def commit():
@@ -62,23 +71,31 @@ class Tracker:
 
     def __init__(self, run_file, name):
         self.folder = Path(run_file) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        try:
+        with self._writing():
             self.writer = SummaryWriter(str(self.folder), flush_secs=10)
+
+    @contextmanager
+    def _writing(self):
+        try:
+            yield
         except OSError as error:
-            raise InputError(f"--run_file {run_file}: cannot write there: {error.strerror}") from error
+            reason = f"cannot write there: {error.strerror or error}; free some space or name another folder"
+            raise InputError(f"--run_file {self.folder.parent}: {reason}") from error
 
     def scalars(self, prefix, values, step):
         """One scalar a value, named ``prefix/name``."""
-        for name, value in values.items():
-            self.writer.add_scalar(f"{prefix}/{name}", value, step)
+        with self._writing():
+            for name, value in values.items():
+                self.writer.add_scalar(f"{prefix}/{name}", value, step)
 
     def finish(self, hyperparameters, metrics):
         """Write the hyper-parameters with the final metrics, and close."""
         plain = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in hyperparameters.items()}
-        for summary in hparams(plain, {f"final/{name}": value for name, value in metrics.items()}):
-            self.writer.file_writer.add_summary(summary)
         self.scalars("final", metrics, 0)
-        self.writer.close()
+        with self._writing():
+            for summary in hparams(plain, {f"final/{name}": value for name, value in metrics.items()}):
+                self.writer.file_writer.add_summary(summary)
+            self.writer.close()
 
 
 def check_results_file(path):

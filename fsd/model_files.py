@@ -85,7 +85,8 @@ def make_config(values, what):
     if problem := _problem(values):
         raise InputError(f"{what}: {problem}; restore it, or name another")
     known = (*SIZES, *NUMBERS, *LABELS, *TOKENS, "hidden_act")
-    config = BertConfig(**{name: values[name] for name in known if name in values})
+    given = {name: values[name] for name in known if name in values and not (name in LABELS and values[name] is None)}
+    config = BertConfig(**given)
     config.label2id = {label: at for at, label in config.id2label.items()}
     check_size(config, what)
     return config

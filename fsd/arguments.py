@@ -34,6 +34,8 @@ class Parser(argparse.ArgumentParser):
                 word.encode()
             except UnicodeEncodeError:  # results, logs and settings are UTF-8, and could not name it
                 self.error(f"{word}: not UTF-8; rename the file or folder")
+            if word.endswith("=--"):  # argparse takes that for an empty list of values
+                self.error(f"argument {word[:-3]}: -- is no value")
         return super().parse_known_args(args, namespace)
 
     def error(self, message):

@@ -5,9 +5,10 @@ import math
 import sys
 from pathlib import Path
 
-from fsd.files import InputError, is_main_process
+from fsd.files import InputError, is_main_process, one_line
 from fsd.glue import TASKS, find_task, find_task_folder
 
+MAX_INT32, MAX_FLOAT32 = 2**31 - 1, 3.4e38
 MASK_PADDING_HELP = (
     "leave padding out of every structure and run each batch at its longest example's length: much faster where texts "
     "are short; a memory serves only students trained in the mode it was built in"
@@ -27,12 +28,27 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, description):
         super().__init__(description=description, allow_abbrev=False, formatter_class=HelpFormatter)
 
+    def parse_known_args(self, args=None, namespace=None):
+        for word in sys.argv[1:] if args is None else args:
+            try:
+                word.encode()
+            except UnicodeEncodeError:  # results, logs and settings are UTF-8, and could not name it
+                self.error(f"{word}: not UTF-8; rename the file or folder")
+            if word.endswith("=--"):  # argparse takes that for an empty list of values
+                self.error(f"argument {word[:-3]}: -- is no value")
+        return super().parse_known_args(args, namespace)
+
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see --help)\n")
 
 
-def number(kind, minimum=-math.inf, maximum=math.inf, above=None):
-    """An argparse type: an int or a finite float within [minimum, maximum], strictly above ``above`` if given."""
+def number(kind, minimum=-math.inf, maximum=None, above=None):
+    """An argparse type: an int or a finite float within [minimum, maximum], strictly above ``above`` if given.
+
+    Without a ``maximum`` it is what PyTorch holds for sure: that of int32 or float32.
+    """
+    if maximum is None:
+        maximum = MAX_INT32 if kind is int else MAX_FLOAT32
 
     def convert(text):
         try:
@@ -40,9 +56,8 @@ def number(kind, minimum=-math.inf, maximum=math.inf, above=None):
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {'a whole' if kind is int else 'a'} number") from None
         if not (math.isfinite(value) and minimum <= value <= maximum and (above is None or value > above)):
-            low = f"above {above}" if above is not None else f"at least {minimum}" if minimum > -math.inf else "finite"
-            high = f" and at most {maximum}" if maximum < math.inf else ""
-            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {low}{high}")
+            low = f"above {above} and " if above is not None else f"at least {minimum} and " if minimum > -math.inf else ""
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {low}at most {maximum}")
         return value
 
     return convert
@@ -180,7 +195,8 @@ def distillation_parser(description):
         help="weight of the task loss; 1 − alpha is that of the teacher's dark knowledge")
     group.add_argument("--beta", type=number(float, 0), default=30.0,
         help="weight of the structures; 0 is plain knowledge distillation. The best value varies much with the task")
-    group.add_argument("--temperature", type=number(float, above=0), default=5.0, help="softens both sides' logits")
+    group.add_argument("--temperature", type=number(float, above=0, maximum=1e4), default=5.0,
+        help="softens both sides' logits")
     group.add_argument("--do_layerwise", action="store_true",
         help="compare every student layer but the last with its teacher layer, instead of the last layers' inputs only")
     group.add_argument("--mask_padding", action="store_true", help=MASK_PADDING_HELP)

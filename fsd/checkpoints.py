@@ -1,5 +1,6 @@
 """The output folder: what may be written there, models written whole, and checkpoints that training goes on from."""
 
+import os
 import re
 import shutil
 import tempfile
@@ -13,8 +14,17 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fsd import distributed
-from fsd.files import InputError, is_main_process, is_temporary, put_in_place, read_json, remove_folder, write_json
-from fsd.models import quiet_loading
+from fsd.files import (
+    InputError,
+    check_folder,
+    is_main_process,
+    is_temporary,
+    put_in_place,
+    read_json,
+    remove_folder,
+    write_json,
+)
+from fsd.models import not_finite, quiet_loading
 
 RUN_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
@@ -39,9 +49,15 @@ def check_output_dir(args, inputs, named=None):
     output_dir = Path(args.output_dir)
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"--output_dir {output_dir} is a file; name a folder")
+    check_folder(output_dir, f"--output_dir {output_dir}")
+    ours = [_real(path) for path in _run_paths(output_dir)]
     for flag, path in inputs.items():
-        if path and Path(path).resolve() == output_dir.resolve():
+        if path and (_real(path) == _real(output_dir) or any(_real(path).is_relative_to(own) for own in ours)):
             raise InputError(f"--output_dir {output_dir} is also {flag}, which the run would write over; name another folder")
+    for flag in ("results_file", "run_file", "cache_teacher"):
+        path = getattr(args, flag, None)
+        if path and any(_real(path).is_relative_to(own) for own in ours):
+            raise InputError(f"--{flag} {path} is where --output_dir {output_dir} has a file of its own; name another place")
     content = {path.name for path in output_dir.iterdir() if not is_temporary(path)} if output_dir.is_dir() else set()
     goes_on = args.resume or named is not None and named.parent.resolve() == output_dir.resolve()
     if not content or goes_on and RECORD_FILE in content:
@@ -51,6 +67,15 @@ def check_output_dir(args, inputs, named=None):
         raise InputError(f"--output_dir {output_dir} is not empty{without}; name another folder or give --overwrite_output_dir")
     if RECORD_FILE not in content and (taken := sorted(content & set(RUN_FILES))):
         raise InputError(f"--output_dir {output_dir} holds {taken[0]} but is no run of ours; name another folder")
+
+
+def _real(path):
+    return Path(os.path.realpath(path))
+
+
+def _run_paths(output_dir):
+    """All that a run of ours may have left in the folder."""
+    return [Path(output_dir) / name for name in RUN_FILES] + [path for _, path in checkpoints(output_dir)]
 
 
 def remove_previous_run(output_dir):
@@ -81,6 +106,8 @@ def is_resumable(path):
 def save_model(folder, model, tokenizer, student_memory=None):
     """Write a plain Hugging Face folder, and the student memory beside it; each file whole or not at all."""
     folder = Path(folder)
+    if damaged := not_finite(model):
+        raise InputError(f"the model has diverged: {damaged} holds NaN or infinity; lower --learning_rate or --weight_decay")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-", suffix=".tmp"))

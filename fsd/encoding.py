@@ -111,6 +111,7 @@ def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cac
     :func:`fsd.glue.read_split`, and for a tokenizer or a length that cannot do it.
     """
     _check_tokenizer(task, tokenizer, max_seq_length)
+    entries = max(tokenizer.get_vocab().values()) + 1
     path = split_path(task, data_dir, split)
     if not path.is_file():
         raise InputError(f"{path}: no such file; is --data_dir in the official GLUE layout?")
@@ -121,10 +122,12 @@ def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cac
     with main_process_first():
         if cache.is_file() and not (overwrite_cache and is_main_process()):
             try:
-                return _read_cache(cache, split, fingerprint)
+                return _read_cache(cache, task, split, fingerprint, entries)
             except (SafetensorError, OSError, KeyError, ValueError) as error:
                 logger.warning("%s is damaged (%s); encoding anew", cache, error)
         dataset = _encode(read_split(task, data_dir, split), tokenizer, max_seq_length, fingerprint)
+        if problem := _problem(dataset, task, entries):
+            raise InputError(f"{path}: encoded by this tokenizer {problem}; name a BERT's with --tokenizer_name")
         try:
             _write_cache(cache, dataset)
         except (InputError, SafetensorError) as error:
@@ -179,7 +182,11 @@ def _encode(split, tokenizer, max_seq_length, fingerprint):
     with tqdm(total=len(examples), desc=f"encoding {split.task.name} {split.name}", unit="ex", delay=1,
               disable=not is_main_process()) as bar:
         for start in range(0, len(examples), CHUNK):
-            encodings = backend.encode_batch_fast(examples[start:start + CHUNK])
+            try:
+                encodings = backend.encode_batch_fast(examples[start:start + CHUNK])
+            except Exception as error:  # the tokenizers library raises no narrower one
+                raise InputError(f"{split.path}: the tokenizer cannot encode it ({error}); name a BERT's with "
+                                 "--tokenizer_name") from error  # fmt: skip
             rows = slice(start, start + len(encodings))
             lengths[rows] = [len(encoding) for encoding in encodings]
             used = positions < lengths[rows, None]
@@ -191,6 +198,35 @@ def _encode(split, tokenizer, max_seq_length, fingerprint):
         labels = torch.tensor(split.labels, dtype=torch.float32 if split.task.regression else torch.int64)
     return EncodedDataset(torch.from_numpy(input_ids), torch.from_numpy(type_ids), torch.from_numpy(lengths), labels,
                           split.index, split.name, fingerprint)
+
+
+def _problem(dataset, task, entries):
+    """What would break a model of a vocabulary of ``entries``, or None; tensors on the CPU."""
+    ids, types, lengths, labels, index = (
+        dataset.input_ids, dataset.token_type_ids, dataset.lengths, dataset.labels, dataset.index
+    )
+    count = len(lengths)
+    if lengths.dtype != torch.int64 or lengths.dim() != 1 or not count:
+        return "has no lengths"
+    if ids.dtype != torch.int32 or ids.dim() != 2 or len(ids) != count:
+        return "has another number of token ids"
+    if types.dtype != torch.uint8 or types.shape != ids.shape:
+        return "has another number of token types"
+    if lengths.min() < 1 or lengths.max() > ids.shape[1]:
+        return f"has an example of {int(lengths.min())} tokens"
+    if ids.min() < 0 or ids.max() >= entries:
+        return f"has the token id {int(ids.max())}, beyond the vocabulary's {entries} entries"
+    if types.max() > 1:
+        return f"has the token type {int(types.max())}, where BERT has 0 and 1"
+    if dataset.split in task.test_splits:
+        is_index = isinstance(index, list) and len(index) == count and all(isinstance(number, str) for number in index)
+        return None if labels is None and is_index else "has no index of each example"
+    if labels is None or labels.shape != lengths.shape or index is not None:
+        return "has no label of each example"
+    wanted, largest = (torch.float32, 5) if task.regression else (torch.int64, len(task.labels) - 1)
+    if labels.dtype != wanted or not (0 <= labels.min() and labels.max() <= largest):
+        return f"has labels that are none of {task.name}"
+    return None
 
 
 def _flat(lists):
@@ -214,12 +250,15 @@ def _write_cache(path, dataset):
         save_file(tensors, temporary, metadata)
 
 
-def _read_cache(path, split, fingerprint):
+def _read_cache(path, task, split, fingerprint, entries):
     """The dataset in ``path``. ValueError, KeyError, OSError or SafetensorError if the file is not whole."""
     with safe_open(Path(path), framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     if metadata["fingerprint"] != fingerprint or metadata["crc32"] != _checksum(tensors):
         raise ValueError("its content is not what was written")
-    return EncodedDataset(tensors["input_ids"], tensors["token_type_ids"], tensors["lengths"], tensors.get("labels"),
-                          json.loads(metadata["index"]), split, fingerprint)
+    dataset = EncodedDataset(tensors["input_ids"], tensors["token_type_ids"], tensors["lengths"], tensors.get("labels"),
+                             json.loads(metadata["index"]), split, fingerprint)
+    if problem := _problem(dataset, task, entries):
+        raise ValueError(f"it {problem}")
+    return dataset

@@ -8,7 +8,7 @@ from pathlib import Path
 from fsd import checkpoints, distributed, models, resuming, tracking
 from fsd.encoding import encode_split, tokenizer_hash, train_subset
 from fsd.evaluation import evaluate, is_at_chance, predict_test_sets
-from fsd.files import InputError, is_main_process, write_text
+from fsd.files import InputError, check_folder, is_main_process, write_text
 from fsd.glue import find_task, has_split
 from fsd.hardware import check_compiler, describe_device, half_precision, pick_device
 from fsd.losses import memory_products
@@ -85,6 +85,7 @@ def check_before_training(args):
     tracking.check_results_file(args.results_file)
     if getattr(args, "cache_teacher", None) == "ram" and distributed.world_size() > 1:
         raise InputError("--cache_teacher ram: each process would keep all of it; name a folder, which they share")
+    check_folder(args.run_file, f"--run_file {args.run_file}")
     if args.compile:
         check_compiler()
     names = (
@@ -194,7 +195,7 @@ def report(run, test_sets, tracker):
         metrics = evaluate(run.student, run.task, run.dev_sets, args.per_gpu_eval_batch_size)
         tracker.scalars("dev", metrics, run.steps)
         write_eval_results(output_dir, metrics)
-        evaluate_checkpoints(args, run.task, run.dev_sets, run.device)
+        evaluate_checkpoints(args, run.task, run.tokenizer, run.dev_sets, run.device)
     for path in predict_test_sets(run.student, run.task, test_sets, args.per_gpu_eval_batch_size, output_dir / "predictions"):
         logger.info("wrote %s", path)
     tracker.finish({"method": run.objective.method, **vars(args)}, metrics, run.steps)
@@ -205,19 +206,16 @@ def report_saved(args, task, device, path, flag):
     """Without training: evaluate and predict with a saved model."""
     if not Path(path).exists() and path == args.output_dir:
         raise InputError(f"--output_dir {path}: nothing there to evaluate; give --do_train, or the model with {flag}")
-    tokenizer = models.load_tokenizer(args, path)
-    model, missing = models.load_pretrained(path, flag, cache_dir=args.cache_dir)
-    if missing or model.config.num_labels != task.num_logits:
-        raise InputError(f"{flag} {path}: no model of {task.name}: another number of labels, or weights are missing")
-    models.put_labels_in_order(model, task, f"{flag} {path}")
-    models.check_fits(model.config, tokenizer, args.max_seq_length, f"{flag} {path}")
+    check_folder(args.output_dir, f"--output_dir {args.output_dir}")
+    tokenizer = models.load_tokenizer(args, path, flag)
+    model = models.load_finetuned(args, path, flag, task, tokenizer)
     _, dev_sets, test_sets = load_data(args, task, tokenizer, device)
     model.to(device).eval()
     output_dir = Path(args.output_dir)
     if args.do_eval:
         metrics = evaluate(model, task, dev_sets, args.per_gpu_eval_batch_size)
         write_eval_results(output_dir, metrics)
-        evaluate_checkpoints(args, task, dev_sets, device)
+        evaluate_checkpoints(args, task, tokenizer, dev_sets, device)
         logger.info("%s on %s: %s", path, task.name, format_values(metrics))
     for written in predict_test_sets(model, task, test_sets, args.per_gpu_eval_batch_size, output_dir / "predictions"):
         logger.info("wrote %s", written)
@@ -229,10 +227,10 @@ def write_eval_results(output_dir, metrics, name="eval_results.txt"):
         write_text(Path(output_dir) / name, "".join(f"{key} = {value}\n" for key, value in sorted(metrics.items())))
 
 
-def evaluate_checkpoints(args, task, dev_sets, device):
+def evaluate_checkpoints(args, task, tokenizer, dev_sets, device):
     """With ``--eval_all_checkpoints``, evaluate every checkpoint-N of the output folder."""
     for _, path in checkpoints.checkpoints(args.output_dir) if args.eval_all_checkpoints else ():
-        model, _ = models.load_pretrained(str(path), "--output_dir")
+        model = models.load_finetuned(args, str(path), "--output_dir", task, tokenizer)
         metrics = evaluate(model.to(device).eval(), task, dev_sets, args.per_gpu_eval_batch_size)
         write_eval_results(path, metrics)
         logger.info("%s: %s", path.name, format_values(metrics))

@@ -29,21 +29,32 @@ def is_main_process():
 
 
 def exit_on_input_error(main):
-    """Run ``main()``; an :class:`InputError` becomes one line on stderr and exit status 2, SIGTERM and SIGINT one and theirs."""
+    """Run ``main()``; what is wrong is one line on stderr and exit status 2, SIGTERM and SIGINT are one and theirs."""
     try:
         with handling_signals(stop_at_once):
             main()
-    except InputError as error:
-        name = Path(sys.argv[0]).name
-        if not is_main_process():
-            time.sleep(3)  # rank 0 mostly meets the same error, and torchrun then ends this process before it repeats it
-            name = f"\n{name}, rank {os.environ['RANK']}"  # not at the end of rank 0's progress bar
-        print(f"{name}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return
     except Stopped as stopped:
         if is_main_process():
             print(f"{Path(sys.argv[0]).name}: {stopped}", file=sys.stderr)
         sys.exit(stopped.status)
+    except InputError as error:
+        message = str(error)
+    except OSError as error:
+        where, what = error.filename or "a file", error.strerror or error
+        message = f"{where}: {what}; check the path, its permissions and the space that is left"
+    name = Path(sys.argv[0]).name
+    if not is_main_process():
+        time.sleep(3)  # rank 0 mostly meets the same error, and torchrun then ends this process before it repeats it
+        name = f"\n{name}, rank {os.environ['RANK']}"  # not at the end of rank 0's progress bar
+    print(f"{name}: error: {one_line(message)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def one_line(text, limit=800):
+    """``text`` with line breaks and whatever else a terminal would not show as escapes, the middle of a long one left out."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if len(text) <= limit else f"{text[:limit - 200]} … {text[-200:]}"
 
 
 @contextmanager
@@ -114,6 +125,28 @@ def remove_temporaries(folder):
             path.unlink()
 
 
+@contextmanager
+def folder_written_whole(folder):
+    """Yield a temporary folder that becomes ``folder``, which must be missing or empty, when the block ends well.
+
+    On an error nothing is left of it. An ``OSError`` becomes an :class:`InputError`.
+    """
+    folder, temporary = Path(folder), None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o777 & ~mask)
+        os.replace(temporary, folder)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_text(path, text):
     """Write ``text`` as UTF-8, whole or not at all."""
     with written_whole(path) as temporary:
@@ -127,10 +160,22 @@ def write_json(path, value):
 
 def read_json(path):
     """The object in the JSON file ``path``; an unreadable or malformed one is an :class:`InputError`."""
+    if not Path(path).is_file():  # a FIFO would be waited for
+        raise InputError(f"{path}: no such file; restore it")
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as JSON: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path} as JSON: {error}; restore it") from error
+
+
+def check_folder(path, what):
+    """Refuse a folder that could not be made or written into, and change nothing; the message begins with ``what``."""
+    path = Path(os.path.abspath(path))
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise InputError(f"{what}: {there} is no folder; name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{what}: {there} cannot be written to; name another folder")
 
 
 def file_hash(*paths):

@@ -209,6 +209,8 @@ def _extra_column(task, split):
 
 def _read_lines(path):
     """The lines of a UTF-8 file without their ends. Lines end as in ASCII: Unicode's other breaks are text."""
+    if path.exists() and not path.is_file():  # a FIFO would be waited for
+        raise InputError(f"{path}: no regular file; restore the official file")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -3,16 +3,18 @@
 import copy
 import hashlib
 import logging
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from fsd.files import InputError
 from fsd.glue import label_order
+from fsd.model_files import check_tokenizer_files, check_weights, model_folder, read_config
 from fsd.seeds import stream_seed
 
 logger = logging.getLogger(__name__)
@@ -54,21 +56,22 @@ def load_pretrained(name_or_path, flag, config=None, cache_dir=None):
     Raises:
         InputError: it cannot be loaded, is no BERT, or holds weights that are not finite; names ``flag``.
     """
-    config = config or load_config(name_or_path, flag, cache_dir)
+    what, folder = f"{flag} {name_or_path}", model_folder(name_or_path, flag, cache_dir)
+    config = config or read_config(folder, what)
+    check_weights(folder, what)
     try:
         with quiet_loading():
             model, info = BertForSequenceClassification.from_pretrained(
-                name_or_path, config=config, cache_dir=cache_dir, output_loading_info=True, dtype=torch.float32,
-                attn_implementation="sdpa",
+                folder, config=config, output_loading_info=True, dtype=torch.float32, attn_implementation="sdpa",
+                use_safetensors=True,
             )
-    except Exception as error:  # the loader raises anything from OSError to a tokenizer's or safetensors' own errors
-        raise InputError(f"{flag} {name_or_path}: cannot load the model: {_first_line(error)}") from error
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise InputError(f"{flag} {name_or_path}: {name} holds NaN or infinity; the model is damaged")
+    except Exception as error:  # the loader raises anything from OSError to safetensors' own errors
+        raise InputError(f"{what}: cannot load the model: {_first_line(error)}; restore its files") from error
+    if damaged := not_finite(model):
+        raise InputError(f"{what}: {damaged} holds NaN or infinity; the model is damaged, name another")
     missing = {str(name) for name in info["missing_keys"]}
     if any(name.startswith("bert.encoder") for name in missing):
-        raise InputError(f"{flag} {name_or_path}: its weights lack encoder layers that its config names")
+        raise InputError(f"{what}: its weights lack encoder layers that its config names; restore its files")
     return model, missing
 
 
@@ -78,36 +81,36 @@ def load_config(name_or_path, flag, cache_dir=None):
     Raises:
         InputError: it cannot be read, or is not a BERT's; names ``flag``.
     """
-    try:
-        with quiet_loading():
-            config = AutoConfig.from_pretrained(name_or_path, cache_dir=cache_dir)
-    except Exception as error:
-        raise InputError(f"{flag} {name_or_path}: cannot load a config: {_explain(name_or_path, error)}") from error
-    if config.model_type != "bert":
-        raise InputError(f"{flag} {name_or_path}: a {config.model_type} model; this works on BERTs only")
-    return config
+    return read_config(model_folder(name_or_path, flag, cache_dir), f"{flag} {name_or_path}")
 
 
-def load_tokenizer(args, name_or_path=None):
+def load_tokenizer(args, name_or_path=None, flag="--model_name_or_path"):
     """The tokenizer of the model named by the arguments, lower-casing if ``--do_lower_case`` is given.
 
     Raises:
-        InputError: it cannot be loaded, or is not a fast one.
+        InputError: it cannot be loaded, or lacks a token that BERT needs; names ``flag``.
     """
     name_or_path = args.tokenizer_name or name_or_path or args.model_name_or_path
-    flag = "--tokenizer_name" if args.tokenizer_name else "--model_name_or_path"
+    flag = "--tokenizer_name" if args.tokenizer_name else flag
+    what, folder = f"{flag} {name_or_path}", model_folder(name_or_path, flag, args.cache_dir)
+    check_tokenizer_files(folder, what)
+
+    def load(**options):
+        # A config, so that none is read from the folder, which may be a tokenizer's alone.
+        return AutoTokenizer.from_pretrained(folder, config=BertConfig(), trust_remote_code=False, **options)
+
     try:
         with quiet_loading():
-            tokenizer = AutoTokenizer.from_pretrained(name_or_path, cache_dir=args.cache_dir)
+            tokenizer = load()
             if args.do_lower_case and not getattr(tokenizer, "do_lower_case", True):
                 logger.warning("--do_lower_case: the tokenizer at %s was saved as cased; lower-casing all the same", name_or_path)
-                tokenizer = AutoTokenizer.from_pretrained(name_or_path, cache_dir=args.cache_dir, do_lower_case=True)
-    except Exception as error:
-        raise InputError(f"{flag} {name_or_path}: cannot load a tokenizer: {_explain(name_or_path, error)}") from error
+                tokenizer = load(do_lower_case=True)
+    except Exception as error:  # anything from OSError to the tokenizers library's own
+        raise InputError(f"{what}: cannot load a tokenizer: {_first_line(error)}; restore its files") from error
     if not tokenizer.is_fast:
-        raise InputError(f"{flag} {name_or_path}: it has no fast tokenizer")
+        raise InputError(f"{what}: it has no fast tokenizer; name a BERT's with --tokenizer_name")
     if tokenizer.pad_token_id is None or tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
-        raise InputError(f"{flag} {name_or_path}: the tokenizer lacks [PAD], [CLS] or [SEP]")
+        raise InputError(f"{what}: the tokenizer lacks [PAD], [CLS] or [SEP]; name a BERT's with --tokenizer_name")
     return tokenizer
 
 
@@ -118,22 +121,27 @@ def load_teacher(args, task, tokenizer):
         InputError: it cannot be loaded, its classifier is missing or does not fit the task, or its sizes do not fit
             the tokenizer or ``--max_seq_length``.
     """
-    flag, path = "--model_name_or_path", args.model_name_or_path
-    config = load_config(args.config_name or path, "--config_name" if args.config_name else flag, args.cache_dir)
+    config = load_config(args.config_name, "--config_name", args.cache_dir) if args.config_name else None
+    return freeze(load_finetuned(args, args.model_name_or_path, "--model_name_or_path", task, tokenizer, config))
+
+
+def load_finetuned(args, name_or_path, flag, task, tokenizer, config=None):
+    """A model of the task, its classifier in the task's order of labels.
+
+    Raises:
+        InputError: it cannot be loaded, its classifier is missing or does not fit the task, or its sizes do not fit
+            the tokenizer or ``--max_seq_length``; names ``flag``.
+    """
+    what, remedy = f"{flag} {name_or_path}", "fine-tune one on this task with scripts/finetune_teacher.py"
+    config = config or load_config(name_or_path, flag, args.cache_dir)
     if config.num_labels != task.num_logits:
-        raise InputError(
-            f"{flag} {path}: a teacher with {config.num_labels} label(s), {task.name} has {task.num_logits}; "
-            "fine-tune one on this task with scripts/finetune_teacher.py"
-        )
-    check_fits(config, tokenizer, args.max_seq_length, f"{flag} {path}")
-    model, missing = load_pretrained(path, flag, config, args.cache_dir)
+        raise InputError(f"{what}: a model with {config.num_labels} label(s), {task.name} has {task.num_logits}; {remedy}")
+    check_fits(config, tokenizer, args.max_seq_length, what)
+    model, missing = load_pretrained(name_or_path, flag, config, args.cache_dir)
     if missing:
-        raise InputError(
-            f"{flag} {path}: no fine-tuned teacher, it lacks {_grouped(sorted(missing))}; "
-            "fine-tune it on this task with scripts/finetune_teacher.py"
-        )
-    put_labels_in_order(model, task, f"{flag} {path}")
-    return freeze(model)
+        raise InputError(f"{what}: not fine-tuned, it lacks {_grouped(sorted(missing))}; {remedy}")
+    put_labels_in_order(model, task, what)
+    return model
 
 
 def freeze(model):
@@ -165,11 +173,14 @@ def name_labels(config, task):
 
 
 def check_fits(config, tokenizer, max_seq_length, what):
-    """Refuse a config whose embeddings are too few for the tokenizer or for ``--max_seq_length``."""
+    """Refuse a config whose embeddings are too few for the tokenizer's ids or for ``--max_seq_length``."""
     if max_seq_length > config.max_position_embeddings:
         raise InputError(f"--max_seq_length {max_seq_length}: {what} has {config.max_position_embeddings} positions; lower it")
-    if len(tokenizer) > config.vocab_size:
-        raise InputError(f"{what}: its {config.vocab_size} embeddings are fewer than the tokenizer's {len(tokenizer)} entries")
+    if (entries := max(tokenizer.get_vocab().values()) + 1) > config.vocab_size:
+        raise InputError(f"{what}: its {config.vocab_size} embeddings are fewer than the tokenizer's {entries} entries; "
+                         "name the model's own tokenizer with --tokenizer_name")  # fmt: skip
+    if config.type_vocab_size < 2:
+        raise InputError(f"{what}: it has no token type for second texts (type_vocab_size 1); name another model")
 
 
 def student_config(args, teacher_config, task):
@@ -193,7 +204,7 @@ def new_bert(config, seed):
         try:
             return BertForSequenceClassification._from_config(config, attn_implementation="sdpa")
         except (ValueError, RuntimeError) as error:
-            raise InputError(f"--student_config_name: these sizes make no BERT: {_first_line(error)}") from error
+            raise InputError(f"these sizes make no BERT: {_first_line(error)}; give others") from error
 
 
 def build_for_finetuning(args, task, tokenizer):
@@ -217,6 +228,8 @@ def build_student(args, teacher, task, tokenizer):
     if start:
         if args.copy_teacher:
             raise InputError(f"--copy_teacher and the starting student {start} exclude each other: leave one of them out")
+        if args.student_config_name:
+            raise InputError(f"--student_config_name and the starting student {start} exclude each other: leave one of them out")
         student, missing = load_pretrained(start, "--student_model_name_or_path", cache_dir=args.cache_dir)
         if missing or student.config.num_labels != task.num_logits:
             student, missing = with_fresh_parts(student, task, args.seed, missing)
@@ -245,12 +258,12 @@ def build_student(args, teacher, task, tokenizer):
 def starting_student(args):
     """The model that ``--student_model_name_or_path`` names as the student's start, or None for a fresh student."""
     name = args.student_model_name_or_path
-    if not name or Path(name).resolve() == Path(args.output_dir).resolve():
+    if not name or os.path.realpath(name) == os.path.realpath(args.output_dir):
         return None
     if Path(name).exists():
         return name
     try:
-        load_config(name, "--student_model_name_or_path", args.cache_dir)
+        model_folder(name, "--student_model_name_or_path", args.cache_dir)
     except InputError:
         logger.info("--student_model_name_or_path %s: no folder and no model on the hub, so the student starts afresh", name)
         return None
@@ -316,6 +329,11 @@ def tensor_hash(tensors):
     return digest.hexdigest()
 
 
+def not_finite(model):
+    """The name of the first parameter that holds NaN or infinity, or None."""
+    return next((name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()), None)
+
+
 def parameter_count(model):
     """Number of parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
@@ -340,9 +358,3 @@ def _grouped(names):
 
 def _first_line(error):
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _explain(name_or_path, error):
-    if not Path(name_or_path).exists():
-        return "there is no such folder, and the hub has no such model or cannot be reached"
-    return _first_line(error)

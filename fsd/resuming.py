@@ -11,7 +11,7 @@ from pathlib import Path
 from fsd import checkpoints, distributed
 from fsd.checkpoints import RECORD_FILE
 from fsd.files import InputError, is_main_process, read_json, remove_folder, remove_temporaries, write_json
-from fsd.tracking import Tracker, check_run_file, logger
+from fsd.tracking import Tracker, logger
 
 # Flags that decide nothing of what is trained. Files and folders are compared by their content, not by their names.
 WITHOUT_INFLUENCE = {
@@ -122,7 +122,6 @@ def begin(args, beginning, wanted, facts):
     # All processes have read the folder before the main one changes it.
     distributed.check_same({"checkpoints in --output_dir": f"{step:x}"})
     if is_main_process():
-        check_run_file(args.run_file)
         if beginning.is_new and args.overwrite_output_dir:
             checkpoints.remove_previous_run(args.output_dir)
         for later, path in checkpoints.checkpoints(args.output_dir):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from fsd.files import InputError, put_in_place, write_json
+from fsd.files import InputError, put_in_place, read_json, write_json
 from fsd.hardware import autocast, available_memory
 from fsd.models import forward, model_hash
 from fsd.tracking import logger
@@ -138,10 +138,13 @@ class TeacherCache:
     def _open(self):
         """Map what is there; whether it is whole and of these shapes."""
         try:
-            facts = json.loads((self.folder / "cache.json").read_text(encoding="utf-8"))
+            facts = read_json(self.folder / "cache.json")
+            files = {name: self.folder / f"{name}.npy" for name in self.shapes}
+            if not all(path.is_file() for path in files.values()):
+                return False
             # "c" maps privately: torch wants arrays that could be written, the files are never touched.
-            outputs = {name: np.load(self.folder / f"{name}.npy", "c", allow_pickle=False) for name in self.shapes}
-        except (OSError, ValueError, EOFError):
+            outputs = {name: np.load(path, "c", allow_pickle=False) for name, path in files.items()}
+        except (InputError, OSError, ValueError, EOFError):
             return False
         if facts != self.facts or any(o.shape != self.shapes[n] or o.dtype != HALF for n, o in outputs.items()):
             return False

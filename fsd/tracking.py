@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from fsd.files import InputError, is_main_process, write_text
+from fsd.files import InputError, check_folder, is_main_process, written_whole
 from fsd.metrics import METRIC_NAMES
 
 logger = logging.getLogger(__name__)
@@ -79,10 +79,9 @@ class Tracker:
     """
 
     def __init__(self, run_file, name, step=0):
-        self.writer = None
+        self.folder, self.writer = Path(run_file) / name, None
         if not is_main_process():
             return
-        self.folder = Path(run_file) / name
         with self._writing():
             self.writer = SummaryWriter(str(self.folder), flush_secs=10, purge_step=step + 1 if self.folder.exists() else None)
 
@@ -91,7 +90,8 @@ class Tracker:
         try:
             yield
         except OSError as error:
-            raise InputError(f"--run_file: cannot write to {self.folder}: {error.strerror or error}") from error
+            reason = f"cannot write there: {error.strerror or error}; free some space or name another folder"
+            raise InputError(f"--run_file {self.folder.parent}: {reason}") from error
 
     def scalars(self, prefix, values, step):
         """One scalar a value, named ``prefix/name``."""
@@ -117,36 +117,43 @@ class Tracker:
             self.writer.close()
 
 
-def check_run_file(path):
-    """Refuse a TensorBoard folder that cannot be made or written to."""
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--run_file {path}: cannot use it as a folder: {error.strerror}") from error
-    if not os.access(path, os.W_OK):
-        raise InputError(f"--run_file {path}: cannot be written to; name another folder")
-
-
 def check_results_file(path):
-    """Refuse a results file that this version did not write; changes nothing."""
+    """Refuse a results file that this version did not write, or that is no file; changes nothing."""
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"--results_file {path} is a folder; name a CSV file")
-    if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
-        raise InputError(f"--results_file {path}: {path.parent} cannot be written to; name another file")
-    if path.exists() and path.stat().st_size:
-        try:
-            with open(path, newline="", encoding="utf-8") as file:
-                header = tuple(next(csv.reader(file), ()))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"--results_file {path}: cannot read it: {error}") from error
-        if header != RESULT_COLUMNS:
-            raise InputError(f"--results_file {path}:1: its columns are not this version's; move it away or name another file")
+    if os.path.lexists(path) and not path.is_file():  # a folder, a pipe, a device, a link to nothing
+        raise InputError(f"--results_file {path} is no regular file; name a CSV file")
+    check_folder(Path(os.path.realpath(path)).parent, f"--results_file {path}")
+    read_results(path)
+
+
+def read_results(path):
+    """The rows of the results file, dictionaries of text; none where there is no file, or an empty one.
+
+    Raises:
+        InputError: it cannot be read, or another version or program wrote it; names file and line.
+    """
+    what, line, rows = f"--results_file {path}", 1, []
+    if not os.path.exists(path) or not os.path.getsize(path):
+        return rows
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.reader(file, strict=True)
+            if tuple(next(reader, ())) != RESULT_COLUMNS:
+                raise InputError(f"{what}:1: its columns are not this version's; move it away or name another file")
+            for row in reader:
+                line = reader.line_num
+                if len(row) != len(RESULT_COLUMNS):
+                    raise InputError(f"{what}:{line}: {len(row)} fields instead of {len(RESULT_COLUMNS)}; mend the row, or move "
+                                     "the file away")  # fmt: skip
+                rows.append(dict(zip(RESULT_COLUMNS, row, strict=True)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{what}: cannot read it beyond line {line}: {error}; mend it, or move it away") from error
+    return rows
 
 
 def append_result(path, row):
     """Append one row to the results file, under a lock, so that runs side by side lose none; a run's row only once."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays one
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(path.with_name(f".{path.name}.lock"), "w")
@@ -155,12 +162,13 @@ def append_result(path, row):
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         check_results_file(path)
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-        if any(known["run"] == row["run"] for known in csv.DictReader(io.StringIO(old, newline=""))):
+        if path.exists() and any(known["run"] == row["run"] for known in read_results(path)):
             return
+        old = path.read_bytes() if path.exists() else b""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, RESULT_COLUMNS, restval="", lineterminator="\n")
         if not old:
             writer.writeheader()
         writer.writerow(row)
-        write_text(path, old + ("\n" if old and not old.endswith("\n") else "") + text.getvalue())
+        with written_whole(path) as temporary:
+            temporary.write_bytes(old + (b"\n" if old and not old.endswith(b"\n") else b"") + text.getvalue().encode())

@@ -10,7 +10,7 @@ import random
 from pathlib import Path
 
 from fsd.arguments import Parser, add_seed_argument, number
-from fsd.files import InputError, exit_on_input_error, written_whole
+from fsd.files import InputError, check_folder, exit_on_input_error, folder_written_whole
 from fsd.glue import TASKS, find_task, read_split
 from fsd.seeds import stream_seed
 
@@ -27,16 +27,24 @@ def main():
     task = find_task(args.task_name)
     split = read_split(task, args.data_dir, "train")
     folder = Path(args.output_dir) / task.name
+    check_folder(folder, f"--output_dir {args.output_dir}")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"--output_dir {args.output_dir}: {folder} is not empty; name another folder")
+    if folder.parent.resolve() == split.path.parent.resolve():
+        raise InputError(f"--output_dir {args.output_dir} is the task's own folder, where the parts would be taken for its "
+                         "files; name another folder")  # fmt: skip
     lines = split.path.read_bytes().removesuffix(b"\n").split(b"\n")
     header = [] if task.name == "CoLA" else [lines.pop(0)]
-    held_out = set(random.Random(stream_seed(args.seed, "held out")).sample(range(len(lines)), round(args.share * len(lines))))
+    if len(lines) < 2:
+        raise InputError(f"{split.path}: one example cannot be split; restore the official file")
+    count = min(max(1, round(args.share * len(lines))), len(lines) - 1)
+    held_out = set(random.Random(stream_seed(args.seed, "held out")).sample(range(len(lines)), count))
     parts = {"train": [line for i, line in enumerate(lines) if i not in held_out]}
     parts |= {name: [line for i, line in enumerate(lines) if i in held_out] for name in task.dev_splits}
+    with folder_written_whole(folder) as temporary:
+        for name, part in parts.items():
+            (temporary / task.files[name]).write_bytes(b"\n".join(header + part) + b"\n")
     for name, part in parts.items():
-        with written_whole(folder / task.files[name]) as temporary:
-            temporary.write_bytes(b"\n".join(header + part) + b"\n")
         print(f"{folder / task.files[name]}: {len(part)} examples")
 
 

@@ -8,7 +8,7 @@ The folder is what --model_name_or_path of scripts/finetune_teacher.py takes.
 from pathlib import Path
 
 from fsd.arguments import Parser, add_seed_argument, number
-from fsd.files import InputError, exit_on_input_error
+from fsd.files import InputError, check_folder, exit_on_input_error
 
 
 def main():
@@ -21,16 +21,17 @@ def main():
         parser.add_argument(f"--{name}", type=number(int, 1), default=default, help="as in BERT's config")
     add_seed_argument(parser)
     args = parser.parse_args()
+    check_folder(args.output_dir, f"--output_dir {args.output_dir}")
     if args.hidden_size % args.num_attention_heads:
         raise InputError(f"--hidden_size {args.hidden_size} is no multiple of --num_attention_heads {args.num_attention_heads}")
 
-    from transformers import BertConfig
-
     from fsd.checkpoints import save_model
+    from fsd.model_files import make_config
     from fsd.models import new_bert, parameter_count
 
     tokenizer = read_tokenizer(args.vocab)
-    config = BertConfig(vocab_size=len(tokenizer), **{name: getattr(args, name) for name in sizes})
+    given = {name: getattr(args, name) for name in sizes}
+    config = make_config({"vocab_size": len(tokenizer), **given}, "--hidden_size and the other sizes")
     encoder = new_bert(config, args.seed).bert
     save_model(args.output_dir, encoder, tokenizer)
     print(f"wrote {args.output_dir}: {args.num_hidden_layers} layers of width {args.hidden_size}, "
@@ -41,10 +42,16 @@ def read_tokenizer(path):
     """The lower-casing BERT tokenizer of a vocabulary file."""
     from transformers import BertTokenizer
 
+    if not Path(path).is_file():  # a FIFO would be waited for
+        raise InputError(f"--vocab {path}: no such file; name a vocabulary, such as the vocab.txt of scripts/make_toy_glue.py")
     try:
-        entries = Path(path).read_text(encoding="utf-8").splitlines()
+        entries = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--vocab {path}: cannot read it ({error})") from error
+        raise InputError(f"--vocab {path}: cannot read it ({error}); save it as UTF-8") from error
+    lines = {}
+    for line, entry in enumerate(entries, 1):
+        if lines.setdefault(entry, line) != line:
+            raise InputError(f"--vocab {path}:{line}: {entry[:80]!r} is already on line {lines[entry]}; remove one of them")
     for special in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"):
         if special not in entries:
             raise InputError(f"--vocab {path}: it lacks {special}; one entry a line is expected, as in BERT's vocab.txt")

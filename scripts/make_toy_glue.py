@@ -18,11 +18,9 @@ import string
 from functools import partial
 from pathlib import Path
 
-from fsd.files import InputError, exit_on_input_error, write_text
+from fsd.arguments import Parser, add_seed_argument, number
+from fsd.files import check_folder, exit_on_input_error, write_text
 from fsd.seeds import stream_seed
-
-ROW_LIMITS = {"train_rows": 2000, "dev_rows": 1000, "test_rows": 1000}
-
 
 # ---- Drawing words and joining them ----
 
@@ -491,7 +489,7 @@ def task_name(name):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(__doc__)
     parser.add_argument(
         "--output_dir",
         type=Path,
@@ -499,21 +497,18 @@ def parse_arguments():
         help="folder for the tasks' folders and vocab.txt; made if missing. In one that has content, these files are "
         "replaced and nothing else is touched",
     )
-    parser.add_argument("--tasks", nargs="+", type=task_name, default=list(MAKERS), help="MNLI brings AX (all nine)")
-    parser.add_argument("--train_rows", type=int, default=2000, help="rows of each train split, at most 2000 (2000)")
-    parser.add_argument("--dev_rows", type=int, default=300, help="rows of each dev split, at most 1000 (300)")
-    parser.add_argument("--test_rows", type=int, default=100, help="rows of each test split and AX, at most 1000 (100)")
-    parser.add_argument("--seed", type=int, default=42, help="which rows are drawn; the vocabulary stays the same (42)")
-    arguments = parser.parse_args()
-    for flag, limit in ROW_LIMITS.items():
-        if not 1 <= getattr(arguments, flag) <= limit:
-            raise InputError(f"--{flag} {getattr(arguments, flag)}: give a number from 1 to {limit}")
-    return arguments
+    parser.add_argument("--tasks", nargs="+", type=task_name, default=list(MAKERS), help="MNLI brings AX")
+    parser.add_argument("--train_rows", type=number(int, 1, 2000), default=2000, help="rows of each train split")
+    parser.add_argument("--dev_rows", type=number(int, 1, 1000), default=300, help="rows of each dev split")
+    parser.add_argument("--test_rows", type=number(int, 1, 1000), default=100, help="rows of each test split and AX")
+    add_seed_argument(parser)
+    return parser.parse_args()
 
 
 def main():
     arguments = parse_arguments()
-    sizes = {flag: getattr(arguments, flag) for flag in ROW_LIMITS}
+    check_folder(arguments.output_dir, f"--output_dir {arguments.output_dir}")
+    sizes = {name: value for name, value in vars(arguments).items() if name.endswith("_rows")}
     for task in arguments.tasks:
         for split, rows in make_task(task, sizes, arguments.seed):
             path = Path("AX", "AX.tsv") if split == "AX" else Path(task, f"{split}.tsv")

@@ -6,14 +6,15 @@
 The last run of each method in the results file counts; its model is loaded and timed on the task's dev set.
 """
 
-import csv
+import glob
+import math
 import statistics
 import time
 from argparse import Namespace
 from pathlib import Path
 
 from fsd.arguments import Parser, add_hardware_arguments
-from fsd.files import InputError, exit_on_input_error, read_json, written_whole
+from fsd.files import InputError, check_folder, exit_on_input_error, read_json, written_whole
 from fsd.glue import find_task
 
 METHODS = ("teacher", "KD", "FSD_I", "FSD_L", "FSD_G", "FSD_IL", "FSD_ILG")
@@ -33,6 +34,9 @@ def main():
     parser.add_argument("--figure", required=True, help="PNG file to write")
     add_hardware_arguments(parser, precision=False)
     args = parser.parse_args()
+    check_folder(Path(args.figure).parent, f"--figure {args.figure}")
+    if Path(args.figure).exists() and not Path(args.figure).is_file():
+        raise InputError(f"--figure {args.figure} is no regular file; name a PNG file")
     results = read_results(args.results_file)
     curves = {method: read_curves(args.run_file, method, row) for method, row in results.items()}
     device, sizes, latencies = measure_models(results, args.no_cuda)
@@ -48,18 +52,31 @@ def read_results(path):
     Raises:
         InputError: the file cannot be read, or its rows are not all of one task and of these methods.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        methods = ["teacher" if row["method"] == "fine-tuning" else row["method"] for row in rows]
-        tasks = sorted({row["task"] for row in rows})
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise InputError(f"--results_file {path}: cannot read it ({error})") from error
+    from fsd import tracking
+    from fsd.metrics import METRIC_NAMES
+
+    if not Path(path).is_file():
+        raise InputError(f"--results_file {path}: no such file; name the one that the runs wrote")
+    rows = tracking.read_results(path)
+    methods = ["teacher" if row["method"] == "fine-tuning" else row["method"] for row in rows]
+    tasks = sorted({row["task"] for row in rows})
     if len(tasks) != 1 or set(methods) - set(METHODS):
         raise InputError(f"--results_file {path}: runs of one task with methods among {', '.join(METHODS)} are compared, not "
                          f"{', '.join(sorted(set(methods))) or 'none'} on {', '.join(tasks) or 'none'}")  # fmt: skip
     last = dict(zip(methods, rows, strict=True))
+    for method, row in last.items():
+        for name in (*METRIC_NAMES, "seconds"):
+            if row[name] and not is_finite(row[name]):
+                raise InputError(f"--results_file {path}: {method}'s last row: {name} is {row[name]!r}, not a number; mend it")
     return {method: last[method] for method in METHODS if method in last}
+
+
+def is_finite(text):
+    """Whether the text is a number, neither infinite nor NaN."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def read_curves(run_file, method, row):
@@ -70,9 +87,10 @@ def read_curves(run_file, method, row):
     """
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
-    folders = sorted(Path(run_file).glob(f"{row['task']}-{row['method']}-{row['seed']}-*"))
+    folders = sorted(Path(run_file).glob(f"{glob.escape('-'.join((row['task'], row['method'], row['seed'])))}-*"))
     if not folders:
-        raise InputError(f"--run_file {run_file}: no run of {method} on {row['task']} at seed {row['seed']} in it")
+        raise InputError(f"--run_file {run_file}: no run of {method} on {row['task']} at seed {row['seed']} in it; name the "
+                         "folder that the runs were given")  # fmt: skip
     events = EventAccumulator(str(folders[-1]), size_guidance={SCALARS: 0}).Reload()
     points = {tag: events.Scalars(tag) for tag in events.Tags()["scalars"] if tag.startswith("train/")}
     return {tag.removeprefix("train/"): ([p.step for p in line], [p.value for p in line]) for tag, line in points.items()}
@@ -84,18 +102,35 @@ def measure_models(results, no_cuda):
     from fsd.encoding import encode_split
     from fsd.hardware import describe_device, pick_device
 
-    device = pick_device(no_cuda)
+    device, flag = pick_device(no_cuda), "--results_file: output_dir"
+    row = next(iter(results.values()))
+    task, run = find_task(row["task"]), read_run(row["output_dir"])
+    tokenizer = models.load_tokenizer(run, row["output_dir"], flag)
     loaded = {
-        method: models.load_pretrained(row["output_dir"], "--results_file: output_dir")[0].to(device).eval()
+        method: models.load_finetuned(run, row["output_dir"], flag, task, tokenizer).to(device).eval()
         for method, row in results.items()
     }
-    row = next(iter(results.values()))
-    run = Namespace(**read_json(Path(row["output_dir"]) / "training_args.json")["arguments"])
-    tokenizer = models.load_tokenizer(run, row["output_dir"])
-    dataset = encode_split(find_task(row["task"]), run.data_dir, "dev", tokenizer, run.max_seq_length).to(device)
+    dataset = encode_split(task, run.data_dir, "dev", tokenizer, run.max_seq_length).to(device)
     by_size = [latencies(loaded, dataset, size) for size in BATCH_SIZES]
     sizes = {method: models.parameter_count(model) for method, model in loaded.items()}
     return describe_device(device), sizes, {method: [times[method] for times in by_size] for method in loaded}
+
+
+def read_run(output_dir):
+    """The flags of a finished run that its data and its tokenizer follow from.
+
+    Raises:
+        InputError: ``training_args.json`` is missing or has not what a run of ours writes there.
+    """
+    path = Path(output_dir) / "training_args.json"
+    value = read_json(path)
+    flags = value.get("arguments") if isinstance(value, dict) else None
+    kinds = {"data_dir": str, "max_seq_length": int, "do_lower_case": bool, "tokenizer_name": (str, type(None)),
+             "cache_dir": (str, type(None))}  # fmt: skip
+    for name, kind in kinds.items():
+        if not isinstance(flags, dict) or not isinstance(flags.get(name, ...), kind):
+            raise InputError(f"{path}: it has no {name} as our runs write it; run the experiment again")
+    return Namespace(**{name: flags[name] for name in kinds})
 
 
 def latencies(loaded, dataset, batch_size):

@@ -148,7 +148,7 @@ def test_damaged_teachers(refused, broken_teacher):
     change_config(broken_teacher, model_type="gpt2")
     assert "gpt2" in refused(model_name_or_path=broken_teacher)
     (broken_teacher / "config.json").write_text("{")
-    assert "not a valid JSON" in refused(model_name_or_path=broken_teacher)
+    assert "config.json as JSON" in refused(model_name_or_path=broken_teacher)
 
 
 def test_tokenizer_larger_than_the_model(refused, broken_teacher, rte_teacher):

@@ -64,4 +64,4 @@ def test_a_run_without_its_curves_is_refused(runs, run_script, tmp_path):
 
 def test_no_results_file(runs, run_script, tmp_path):
     ended = run_script("scripts/quickstart_report.py", *as_flags(runs | {"results_file": tmp_path / "none.csv"}))
-    assert ended.status == 2 and "cannot read it" in ended.last_line
+    assert ended.status == 2 and "no such file" in ended.last_line

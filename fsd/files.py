@@ -117,8 +117,8 @@ def is_temporary(path):
 
 
 def remove_temporaries(folder):
-    """Remove what killed programs left half written in the folder; only while no other program writes there."""
-    for path in filter(is_temporary, Path(folder).iterdir()):
+    """Remove what killed programs left half written in the folder, if it is there; only while no other one writes there."""
+    for path in filter(is_temporary, list(folder.glob(".*"))):
         if path.is_dir():
             shutil.rmtree(path)
         else:

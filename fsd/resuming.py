@@ -63,8 +63,9 @@ def held(output_dir):
     if not is_main_process():
         yield
         return
+    output_dir = Path(output_dir)
     try:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        output_dir.mkdir(parents=True, exist_ok=True)
         folder = os.open(output_dir, os.O_RDONLY)
     except OSError as error:
         raise InputError(f"--output_dir {output_dir}: cannot use it as a folder: {error.strerror}") from error
@@ -74,7 +75,8 @@ def held(output_dir):
         except BlockingIOError:
             problem = "another run is writing there; wait for its end, or name another folder"
             raise InputError(f"--output_dir {output_dir}: {problem}") from None
-        remove_temporaries(output_dir)
+        for written in (output_dir, output_dir / "predictions", *(path for _, path in checkpoints.checkpoints(output_dir))):
+            remove_temporaries(written)
         yield
     finally:
         os.close(folder)

@@ -6,7 +6,6 @@
 The last run of each method in the results file counts; its model is loaded and timed on the task's dev set.
 """
 
-import glob
 import math
 import statistics
 import time
@@ -80,18 +79,17 @@ def is_finite(text):
 
 
 def read_curves(run_file, method, row):
-    """Loss name → (steps, values) of a method's newest run in the TensorBoard folder.
+    """Loss name → (steps, values) of the run of a results row, from its folder in the TensorBoard folder.
 
     Raises:
         InputError: there is no such run.
     """
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
-    folders = sorted(Path(run_file).glob(f"{glob.escape('-'.join((row['task'], row['method'], row['seed'])))}-*"))
-    if not folders:
-        raise InputError(f"--run_file {run_file}: no run of {method} on {row['task']} at seed {row['seed']} in it; name the "
-                         "folder that the runs were given")  # fmt: skip
-    events = EventAccumulator(str(folders[-1]), size_guidance={SCALARS: 0}).Reload()
+    folder = Path(run_file) / Path(row["run"]).name
+    if not folder.is_dir():
+        raise InputError(f"--run_file {run_file}: no run {folder.name} of {method} in it; name the folder that they were given")
+    events = EventAccumulator(str(folder), size_guidance={SCALARS: 0}).Reload()
     points = {tag: events.Scalars(tag) for tag in events.Tags()["scalars"] if tag.startswith("train/")}
     return {tag.removeprefix("train/"): ([p.step for p in line], [p.value for p in line]) for tag, line in points.items()}
 

@@ -22,12 +22,12 @@ def runs(toy_glue, save_bert, tmp_path):
         write_json(folder / "training_args.json", {"arguments": arguments})
         name = "fine-tuning" if method == "teacher" else method
         row = {"task": "RTE", "method": name, "output_dir": str(folder), "seed": 1, "seconds": 12.5}
-        append_result(flags["results_file"], row | {"acc": score - 0.1, "run": f"earlier {method}"})  # an earlier run, which does not count
-        append_result(flags["results_file"], row | {"acc": score, "run": method})
+        append_result(flags["results_file"], row | {"acc": score - 0.1, "run": "earlier"})  # which does not count
+        append_result(flags["results_file"], row | {"acc": score, "run": f"RTE-{name}-1"})
         tracker = Tracker(flags["run_file"], f"RTE-{name}-1")
         for step in (1, 2, 3):
             tracker.scalars("train", {"cross_entropy": 1 / step, "intra": 1 / step, "total": 1.0}, step)
-        tracker.finish({}, {})
+        tracker.finish({}, {}, 3)
     return flags
 
 
@@ -52,14 +52,14 @@ def test_table_and_figure(runs, run_script, tmp_path):
 
 
 def test_runs_of_two_tasks_are_refused(runs, run_script, tmp_path):
-    append_result(runs["results_file"], {"task": "CoLA", "method": "KD"})
+    append_result(runs["results_file"], {"task": "CoLA", "method": "KD", "run": "CoLA-KD-1"})
     ended = run_script("scripts/quickstart_report.py", *as_flags(runs))
     assert ended.status == 2 and "on CoLA, RTE" in ended.last_line and not runs["figure"].exists()
 
 
 def test_a_run_without_its_curves_is_refused(runs, run_script, tmp_path):
     ended = run_script("scripts/quickstart_report.py", *as_flags(runs | {"run_file": tmp_path / "elsewhere"}))
-    assert ended.status == 2 and "no run of teacher on RTE at seed 1" in ended.last_line
+    assert ended.status == 2 and "no run RTE-fine-tuning-1 of teacher" in ended.last_line
 
 
 def test_no_results_file(runs, run_script, tmp_path):

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -210,23 +211,25 @@ def test_runs_side_by_side_share_data_caches_and_results(command, toy_glue, tmp_
 # ---- Full disks and folders that cannot be written to ----
 
 
-@pytest.fixture
-def file_size_limit():
-    """Call ``file_size_limit(bytes)``: larger files fail to be written, as on a full disk."""
+@contextmanager
+def file_size_limit(size):
+    """Files larger than ``size`` bytes fail to be written, as on a full disk; pytest's own output would too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_fills_up_costs_the_new_checkpoint_only(submit, left_alone, stop_in_step, file_size_limit, tmp_path):
+def test_a_disk_that_fills_up_costs_the_new_checkpoint_only(submit, left_alone, stop_in_step, tmp_path):
     stop_in_step(3, signal.SIGTERM)
     assert submit().status == 143
     saved = {path: path.read_bytes() for path in (tmp_path / "out/checkpoint-3").iterdir()}
     model, state = (tmp_path / f"out/checkpoint-3/{name}.safetensors" for name in ("model", "training_state"))
     for limit in (model.stat().st_size - 1, state.stat().st_size - 1):
-        file_size_limit(limit)
-        full = submit()
-        file_size_limit(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+        with file_size_limit(limit):
+            full = submit()
         assert full.status == 2 and "Traceback" not in full.err
         assert "cannot write" in full.last_line and "free some space" in full.last_line
         assert saved == {path: path.read_bytes() for path in (tmp_path / "out/checkpoint-3").iterdir()}
@@ -235,14 +238,13 @@ def test_a_disk_that_fills_up_costs_the_new_checkpoint_only(submit, left_alone, 
     assert_same_results(tmp_path / "out", left_alone)
 
 
-def test_a_disk_that_is_full_for_tensorboard_is_told_in_a_line(file_size_limit, tmp_path, capfd):
+def test_a_disk_that_is_full_for_tensorboard_is_told_in_a_line(tmp_path, capfd):
     with tracking.start_logging():
         tracker = tracking.Tracker(tmp_path, "run")
         tracker.scalars("train", {"total": 1.0}, 1)
         tracker.flush()
         (file,) = (tmp_path / "run").iterdir()
-        file_size_limit(file.stat().st_size)
-        with pytest.raises(InputError, match="--run_file .*: cannot write there"):
+        with file_size_limit(file.stat().st_size), pytest.raises(InputError, match="--run_file .*: cannot write there"):
             for step in range(100):
                 tracker.scalars("train", {"total": 1.0}, step)
                 tracker.flush()

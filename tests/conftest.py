@@ -37,6 +37,7 @@ def run_script(monkeypatch, capfd, tmp_path):
     def run(script, *arguments):
         monkeypatch.setattr(sys, "argv", [str(ROOT / script), *map(str, arguments)])
         monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend((ROOT / script).parent)  # where the interpreter looks for a script's own modules
         capfd.readouterr()
         status = 0
         try:

@@ -174,7 +174,8 @@ def add_hardware_arguments(parser, precision=True):
         group.add_argument("--bf16", action="store_true",
             help="run the models in bfloat16 (autocast); the losses and the evaluation stay in float32")
         group.add_argument("--fp16", action="store_true",
-            help="the same in float16, with a scaled loss: steps whose gradients overflow are left out")
+            help="the same in float16, with a scaled loss: steps whose gradients overflow are left out; for GPUs, on a CPU it is "
+                 "slower than float32")
         group.add_argument("--compile", action="store_true",
             help="torch.compile of teacher and student; needs a C++ compiler, takes minutes at the first steps, and with "
                  "--mask_padding rounds lengths up to a few")

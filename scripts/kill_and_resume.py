@@ -15,7 +15,6 @@ import logging
 import mmap
 import os
 import random
-import runpy
 import shutil
 import signal
 import struct
@@ -24,12 +23,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from forked import be_program
 from safetensors import safe_open
 
 from fsd.arguments import Parser, number
 from fsd.files import InputError, exit_on_input_error
 
-ROOT = Path(__file__).resolve().parent.parent
 LONGEST_ATTEMPT = 300  # seconds, after which a run is taken to hang
 WRITING_EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
 VARYING_COLUMNS = {"time", "seconds", "output_dir", "run", "commit"}
@@ -244,19 +243,7 @@ def run_in_child(folder, script, flags, shared, event):
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)
-    sys.argv, status = [str(ROOT / script), *map(str, flags)], 0
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        status = 99
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    be_program(script, flags, crashed=99)
 
 
 def must_end_well(folder, script, flags):

@@ -17,7 +17,6 @@ import os
 import random
 import re
 import resource
-import runpy
 import select
 import shutil
 import signal
@@ -29,11 +28,11 @@ from collections import Counter
 from pathlib import Path
 
 from bad_inputs import CANARY, KINDS, MODELLED, Trial, sound_flags
+from forked import be_program
 
 from fsd.arguments import Parser, add_seed_argument, number
 from fsd.files import InputError, exit_on_input_error
 
-ROOT = Path(__file__).resolve().parent.parent
 MEMORY_LIMIT = 8 << 30  # bytes of address space: what asks for more was not told before allocating
 
 
@@ -130,24 +129,11 @@ def run(trial, folder, seconds):
 
 def run_script(trial):
     """Be the trial's program; never returns."""
-    import traceback
-
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     if trial.file_limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (trial.file_limit, trial.file_limit))
-    sys.argv = [str(ROOT / trial.script), *trial.arguments]
-    status = 0
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    be_program(trial.script, trial.arguments, crashed=1)
 
 
 def listing(folder):

@@ -48,16 +48,16 @@ def build_memory(args):
             if beginning is not None:
                 facts = {"arguments": vars(args), "processes": distributed.world_size(), "versions": tracking.versions()}
                 tracker = resuming.begin(args, beginning, wanted, facts)
-                cluster_features(args, task, device, tokenizer, teacher, dataset, plan, tracker)
+                cluster_features(args, task, device, tokenizer, teacher, teacher_hash, dataset, plan, tracker)
                 resuming.write_record(args.output_dir, beginning, wanted, finished=True, **facts)
             if is_main_process():
                 (Path(args.output_dir) / STATE_FILE).unlink(missing_ok=True)
 
 
-def cluster_features(args, task, device, tokenizer, teacher, dataset, plan, tracker):
+def cluster_features(args, task, device, tokenizer, teacher, teacher_hash, dataset, plan, tracker):
     """Run the passes, or those that an earlier run has left, and write the memory."""
     width, depth = teacher.config.hidden_size, teacher.config.num_hidden_layers
-    layer, teacher_hash = layer_pairs(depth, 1)[0][0], models.model_hash(teacher)
+    layer = layer_pairs(depth, 1)[0][0]
     versions = ", ".join(f"{name} {value}" for name, value in tracking.versions().items())
     logger.info("memory of %s on %s; %s", task.name, describe_device(device), versions)
     logger.info("teacher: %s, hidden states %d of %d layers of width %d; length %d, %s", args.model_name_or_path, layer,

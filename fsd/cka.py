@@ -8,6 +8,36 @@ def at_least_float32(x):
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+class _Gram(torch.autograd.Function):
+    """X Xᵀ of X [..., N, P], with one product in backward where autograd, not knowing the symmetry, takes two."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x @ x.mT
+
+    @staticmethod
+    def setup_context(context, inputs, output):
+        context.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(context, gradient):
+        (x,) = context.saved_tensors
+        return (gradient + gradient.mT) @ x
+
+
+def gram(x):
+    """X Xᵀ of x [..., N, P]: [..., N, N]."""
+    return _Gram.apply(x)
+
+
+def center(products):
+    """H G H of products G [..., N, N] with the centring matrix H: the rows' and the columns' means are taken off."""
+    means = products.mean(dim=-1, keepdim=True)
+    return products - means - means.mT + means.mean(dim=-2, keepdim=True)
+
+
 def centered_gram(x):
     """Centred Gram matrix H X Xᵀ H of x [..., N, P]: [..., N, N], in float32 or in x's own higher precision.
 
@@ -16,7 +46,7 @@ def centered_gram(x):
     """
     x = at_least_float32(x)
     x = x - x[..., :1, :].detach()
-    return _center(x @ x.mT)
+    return center(gram(x))
 
 
 def masked_centered_gram(x, mask):
@@ -25,10 +55,10 @@ def masked_centered_gram(x, mask):
     x = at_least_float32(x)
     first = mask.to(torch.uint8).argmax(dim=-1)[..., None, None].expand(*x.shape[:-2], 1, x.shape[-1])
     x = (x - x.gather(-2, first).detach()).masked_fill(~mask[..., None], 0)
-    gram = x @ x.mT
+    products = gram(x)
     count = mask.sum(dim=-1).clamp(min=1)[..., None, None]
-    means = gram.sum(dim=-1, keepdim=True) / count
-    centered = gram - means - means.mT + means.sum(dim=-2, keepdim=True) / count
+    means = products.sum(dim=-1, keepdim=True) / count
+    centered = products - means - means.mT + means.sum(dim=-2, keepdim=True) / count
     return centered * (mask[..., :, None] & mask[..., None, :])
 
 
@@ -60,11 +90,6 @@ def linear_cka(x, y):
         raise ValueError(f"linear_cka takes x [..., N, P] and y [..., N, Q], not {tuple(x.shape)} and {tuple(y.shape)}")
     with torch.autocast(x.device.type, enabled=False):
         return gram_cka(centered_gram(x), centered_gram(y))
-
-
-def _center(gram):
-    means = gram.mean(dim=-1, keepdim=True)
-    return gram - means - means.mT + means.mean(dim=-2, keepdim=True)
 
 
 def _scaled(gram):

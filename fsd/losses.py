@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fsd.cka import at_least_float32, centered_gram, gram_cka, masked_centered_gram
+from fsd.cka import at_least_float32, center, centered_gram, gram, gram_cka, masked_centered_gram
 
 LOG_FLOOR = 1e-8  # inside every logarithm of a CKA (released code)
 
@@ -89,7 +89,7 @@ def local_inter_feature_loss(student_hidden, teacher_hidden, mask=None):
 class MemoryProducts(NamedTuple):
     """What distances, cosines and CKA need of a memory [K, P]; for the teacher's it is computed once a run."""
 
-    offset: Tensor  # [P], the mean centroid, without gradient
+    offset: Tensor  # [P], the first centroid, without gradient
     shifted: Tensor  # [K, P], the centroids less the offset
     squared_norms: Tensor  # [K], of the shifted centroids
     norms: Tensor  # [K], of the centroids themselves
@@ -109,10 +109,11 @@ def memory_products(memory):
     with torch.autocast(memory.device.type, enabled=False):
         memory = at_least_float32(memory).flatten(1)
         # Distances do not change under a common shift, and without a large common offset they lose no digits.
-        offset = memory.detach().mean(dim=0)
+        offset = memory[0].detach()
         shifted = memory - offset
-        norms = _safe_sqrt(memory.square().sum(dim=-1))
-        return MemoryProducts(offset, shifted, shifted.square().sum(dim=-1), norms, centered_gram(shifted))
+        products = gram(shifted)
+        norms = torch.linalg.vector_norm(memory, dim=-1)
+        return MemoryProducts(offset, shifted, products.diagonal(), norms, center(products))
 
 
 def global_inter_feature_terms(student_features, teacher_features, student_memory, teacher_memory):
@@ -170,8 +171,9 @@ def _distances_and_cosines(features, memory):
         raise ValueError(f"features of width {length} beside a memory of width {memory.offset.shape[0]}")
     shifted = features - memory.offset[:length]
     # Beyond their end features are zero, that is −offset once shifted.
-    tail_offset, tail_memory = memory.offset[length:], memory.shifted[:, length:]
-    products = shifted @ memory.shifted[:, :length].mT - tail_memory @ tail_offset
+    tail_offset = memory.offset[length:]
+    head_memory, tail_memory = memory.shifted.split([length, len(tail_offset)], dim=1)  # slices would each fill a gradient
+    products = shifted @ head_memory.mT - tail_memory @ tail_offset
     squared_norms = shifted.square().sum(dim=-1) + tail_offset.square().sum()
     squared_distances = squared_norms[:, None] + memory.squared_norms - 2 * products
     # Undoes the shift, without a second product: F·M = (F − o)·(M − o) + F·o + (M − o)·o.

@@ -340,15 +340,17 @@ def measure_methods(args, device):
             bare, contenders = bench.bare(), [bench.ours(method) for method in METHODS]
             contenders += [bench.ours("FSD_ILG", *flags) for flags in (["--bf16"], ["--cache_teacher", "ram"])]
             everything = ["--mask_padding", "--group_by_length", "--bf16", "--cache_teacher", "ram"]
+            compiles = size.name == "small" or device.type == "cuda"
             if device.type == "cuda":
                 contenders.append(bench.ours("FSD_ILG", "--fp16"))  # on a CPU it takes seven times as long as float32
-            if size.name == "small" or device.type == "cuda":
+            if compiles:
                 contenders += [bench.ours("FSD_ILG", "--compile"), bench.ours("FSD_ILG", "--bf16", "--compile")]
-                everything.append("--compile")
             contenders += [bench.ours("FSD_ILG", "--mask_padding")]
             for lengths in LENGTHS:
                 contenders.append(bench.ours("FSD_ILG", "--mask_padding", "--group_by_length", lengths=lengths))
             contenders.append(bench.ours("FSD_ILG", *everything))
+            if compiles:
+                contenders.append(bench.ours("FSD_ILG", *everything, "--compile"))
             measure_blocks(bare, contenders, steps, pairs, device)
         rows += report_steps(size, bare, contenders, pairs, steps, device)
     return rows

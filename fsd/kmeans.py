@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from fsd.distributed import check_same, every_process, rank, sum_over_processes, world_size
 from fsd.files import InputError, is_main_process, written_whole
-from fsd.lloyd import cluster_points, membership, product, refill_moves
+from fsd.lloyd import SAMPLE, cluster_points, membership, product, refill_moves
 from fsd.seeds import stream_seed
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class Plan:
         return {
             "projections": 4 * self.num_examples * width,
             "projection matrix": 4 * self.num_features * width if self.is_projected else 0,
+            "sample for the starts": 4 * min(self.num_examples, SAMPLE * self.num_centroids) * width,
             "centroids": 2 * centroids,  # of this pass and of the last
             "sums": 2 * centroids,  # float64
             "farthest examples": centroids if self.passes > 2 else 0,
@@ -89,9 +90,12 @@ class Plan:
 
     @property
     def peak_bytes(self):
-        """The most that is held at once; the projections are gone when the means are taken."""
+        """The most that is held at once, beside the teacher and the batch that it is at.
+
+        The matrix is gone when the starts are tried, the projections when the means are taken.
+        """
         sizes = self.sizes
-        first = sizes["projections"] + sizes["projection matrix"]
+        first = sizes["projections"] + max(sizes["projection matrix"], sizes["sample for the starts"])
         return max(first, sizes["centroids"] + sizes["sums"] + sizes["farthest examples"]) + sizes["feature cache"]
 
     def describe(self):
@@ -103,7 +107,8 @@ class Plan:
         )  # fmt: skip
         return (
             f"k-means of {self.num_examples:,} examples × {self.num_features:,} features into {self.num_centroids} "
-            f"centroids in {self.passes} passes; {runs}; memory: {sizes}; at most {_bytes(self.peak_bytes)} at once"
+            f"centroids in {self.passes} passes; {runs}; memory: {sizes}; at most {_bytes(self.peak_bytes)} at "
+            "once, beside the teacher and a batch"
         )
 
 
@@ -368,7 +373,7 @@ def mean_pass(source, plan, state):
 def lloyd_pass(source, plan, state, number):
     """A pass after the second: assign each example to the nearest centroid, take the means, refill empty clusters."""
     totals, farthest = Totals(plan, source.device), Farthest(plan, source.device)
-    squared_norms = state.centroids.square().sum(dim=1)
+    squared_norms = torch.linalg.vector_norm(state.centroids, dim=1).square()
     assignment = torch.zeros_like(state.assignment)
     for start, features in source.batches(number):
         shifted = features - state.offset
@@ -378,7 +383,9 @@ def lloyd_pass(source, plan, state, number):
     totals.sum_over_processes()
     refilled = farthest.refill(totals, sum_over_processes(assignment))
     centroids, inertia = totals.finish()
-    shift = (centroids - state.centroids).square().sum(dim=1).mean().sqrt().item()
+    # One by one, for all differences at once would take as much memory as the centroids.
+    moved = torch.stack([torch.dist(new, old) for new, old in zip(centroids, state.centroids, strict=True)])
+    shift = moved.square().mean().sqrt().item()
     return State(state.offset, assignment, inertia, totals.counts, centroids, refilled, shift)
 
 

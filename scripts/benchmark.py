@@ -79,6 +79,7 @@ def main():
     parser.add_argument("--pairs", type=number(int, 2), default=9, help="blocks of each; BERT-base on a CPU: at most 5")
     parser.add_argument("--steps", type=number(int, 1), default=20, help="steps a block; BERT-base on a CPU: at most 4")
     parser.add_argument("--batch_size", type=number(int, 2), help="instead of the sizes' own")
+    parser.add_argument("--only", default="", help="of the methods, rows whose method and options hold this text")
     parser.add_argument("--minutes", type=number(float, above=0), default=10, help="longest that the large table may take")
     parser.add_argument("--output", help="JSON file that gets every figure")
     add_hardware_arguments(parser, precision=False)
@@ -139,7 +140,7 @@ class Bench:
 
         from fsd.models import freeze, new_bert
 
-        self.size, self.device, self.folder = size, device, folder
+        self.size, self.device, self.steps, self.folder = size, device, steps, folder
         config = BertConfig(
             hidden_size=size.hidden_size, num_hidden_layers=size.teacher_layers, num_attention_heads=size.hidden_size // 64,
             intermediate_size=4 * size.hidden_size, num_labels=2, max_position_embeddings=max(512, size.length),
@@ -201,6 +202,7 @@ class Bench:
             with contextlib.redirect_stderr(io.StringIO()):
                 run.teacher_cache.fill()
         tracker = Tracker(self.folder, "benchmark")
+        args.seed = min(range(100), key=lambda seed: self.bias(run, seed))
         batches = [(len(batch), self.cut(run, batch)) for update in update_batches(run, 0) for batch in update]
 
         def steps(count):
@@ -212,6 +214,14 @@ class Bench:
         options += f" ({lengths}'s lengths)" if args.mask_padding else ""
         precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
         return Contender(method, options, steps, self.flops(batches, args.cache_teacher), precision)
+
+    def bias(self, run, seed):
+        """How far the first batches under this seed, those of a block, are from the average length of all."""
+        from fsd.training import update_batches
+
+        run.args.seed = seed
+        longest = [run.train_set.lengths[batch].max().item() for update in update_batches(run, 0) for batch in update]
+        return abs(statistics.fmean(longest[: self.steps]) - statistics.fmean(longest))
 
     def cut(self, run, indices):
         """The length that a batch runs at."""
@@ -351,6 +361,7 @@ def measure_methods(args, device):
             contenders.append(bench.ours("FSD_ILG", *everything))
             if compiles:
                 contenders.append(bench.ours("FSD_ILG", *everything, "--compile"))
+            contenders = [c for c in contenders if args.only in f"{c.method} {c.options}"]
             measure_blocks(bare, contenders, steps, pairs, device)
         rows += report_steps(size, bare, contenders, pairs, steps, device)
     return rows

@@ -2,13 +2,22 @@
 
 import argparse
 import math
+import os
+import re
+import shutil
 import sys
 from pathlib import Path
 
-from fsd.files import InputError, is_main_process, one_line
-from fsd.glue import TASKS, find_task, find_task_folder
+from fsd.files import InputError, check_folder, is_main_process, one_line
+from fsd.glue import TASKS, find_task, find_task_folder, split_path
+from fsd.output_folder import check_output_dir, named_checkpoint
+from fsd.results import check_results_file
 
 MAX_INT32, MAX_FLOAT32 = 2**31 - 1, 3.4e38
+LONGEST_NAME, LONGEST_PATH = 200, 3000  # bytes: file systems take 255 and 4096, and we add to names
+MODELS = ("model_name_or_path", "config_name", "tokenizer_name", "student_model_name_or_path", "student_config_name",
+          "model_name_or_path_for_copy")  # fmt: skip
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 MASK_PADDING_HELP = (
     "leave padding out of every structure and run each batch at its longest example's length: much faster where texts "
     "are short; a memory serves only students trained in the mode it was built in"
@@ -36,10 +45,15 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{word}: not UTF-8; rename the file or folder")
             if word.endswith("=--"):  # argparse takes that for an empty list of values
                 self.error(f"argument {word[:-3]}: -- is no value")
-        return super().parse_known_args(args, namespace)
+        parsed, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(parsed).items():
+            size = len(value.encode()) if isinstance(value, str) else 0
+            if size > LONGEST_PATH or size and max(len(part.encode()) for part in value.split("/")) > LONGEST_NAME:
+                self.error(f"argument --{name}: {value[:40]}… is too long for the name of a file or folder")
+        return parsed, rest
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {one_line(message)} (see --help)\n")
+        raise InputError(f"{one_line(message)} (see --help)")
 
 
 def number(kind, minimum=-math.inf, maximum=None, above=None):
@@ -249,7 +263,9 @@ def parse_memory(parser):
     """Parse ``train_memory.py``'s command line."""
     args = parser.parse_args()
     warn_of_flags_without_effect(args, "local_rank", "num_train_epochs", "save_steps")
-    check_data(args)
+    check_data(args, wants_train=True)
+    check_models(args)
+    check_outputs(args)
     return args
 
 
@@ -260,16 +276,58 @@ def warn_of_flags_without_effect(args, *names):
             print(f"warning: --{name} is taken for compatibility only and has no effect", file=sys.stderr)
 
 
-def check_data(args):
-    """Refuse an unknown task or a data folder without it."""
-    find_task_folder(find_task(args.task_name), args.data_dir)
+def check_data(args, wants_train=False, wants_dev=False, wants_test=False):
+    """Refuse an unknown task, or a data folder without it or without the files that are asked for."""
+    task = find_task(args.task_name)
+    find_task_folder(task, args.data_dir)
+    splits = ["train"] * wants_train + list(task.dev_splits) * wants_dev
+    splits += [split for split in task.test_splits if wants_test and split != "ax"]
+    for path in (split_path(task, args.data_dir, split) for split in splits):
+        if not os.path.lexists(path):
+            raise InputError(f"{path}: no such file; is --data_dir in the official GLUE layout?")
+
+
+def check_models(args):
+    """Refuse models that are not there, and whose name can be none of the hub's either."""
+    for name in MODELS:
+        value = getattr(args, name, None)
+        if name == "student_model_name_or_path" and args.do_train:  # which starts afresh where there is none
+            continue
+        if value and not Path(value).exists() and not HUB_NAME.fullmatch(value):
+            raise InputError(f"--{name} {value}: there is no such folder, and the hub has no such names; check it")
+
+
+def check_outputs(args):
+    """Refuse outputs of a training run that could not be written or would spoil what is there; changes nothing on disk."""
+    if hasattr(args, "results_file"):
+        check_results_file(args.results_file)
+    check_folder(args.run_file, f"--run_file {args.run_file}")
+    inputs = {f"--{name}": getattr(args, name, None) for name in (*MODELS, "teacher_memory_path", "data_dir")}
+    inputs.pop("--student_model_name_or_path")  # which may be the output folder
+    check_output_dir(args, inputs, named_checkpoint(args))
+
+
+def check_saved(args):
+    """Without training: refuse a model to evaluate that is not there."""
+    flag = "student_model_name_or_path" if hasattr(args, "student_model_name_or_path") else "model_name_or_path"
+    if not getattr(args, flag) and not Path(args.output_dir).exists():
+        reason = f"nothing there to evaluate; give --do_train, or the model with --{flag}"
+        raise InputError(f"--output_dir {args.output_dir}: {reason}")
+    check_folder(args.output_dir, f"--output_dir {args.output_dir}")
+
+
+def check_compiler():
+    """Refuse ``--compile`` where the C++ compiler that it calls is missing."""
+    compiler = os.environ.get("CXX", "g++")
+    if not shutil.which(compiler):
+        raise InputError(f"--compile calls the C++ compiler {compiler}, which is not there; install it, or leave --compile out")
 
 
 def parse_training(parser):
     """Parse a script that trains and evaluates; contradictions are an :class:`InputError`."""
     args = parser.parse_args()
     warn_of_flags_without_effect(args, "local_rank")
-    check_data(args)
+    check_data(args, args.do_train, args.do_train or args.do_eval, args.do_predict)
     if not (args.do_train or args.do_eval or args.do_predict):
         raise InputError("nothing to do: give --do_train, --do_eval or --do_predict")
     if args.do_train and not args.model_name_or_path:
@@ -286,6 +344,13 @@ def parse_training(parser):
         raise InputError("--fp16 and --bf16 exclude each other: leave one of them out")
     if args.group_by_length and not args.mask_padding:
         raise InputError("--group_by_length needs --mask_padding: at full length it would gain nothing")
+    check_models(args)
+    if not args.do_train:
+        check_saved(args)
+        return args
+    if args.compile:
+        check_compiler()
+    check_outputs(args)
     return args
 
 
@@ -299,6 +364,8 @@ def parse_distillation(parser, gamma_g=None):
         raise InputError("--model_name_or_path_for_copy needs --copy_teacher")
     if args.cache_teacher and not args.do_train:
         raise InputError("--cache_teacher needs --do_train")
+    if args.cache_teacher == "ram" and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError("--cache_teacher ram: each process would keep all of it; name a folder, which they share")
     if args.cache_teacher and args.alpha == 1 and args.beta == 0:
         raise InputError("--cache_teacher: with --alpha 1 --beta 0 no loss compares with the teacher; leave it out")
     gamma_g = getattr(args, "gamma_g", 0.0) if gamma_g is None else gamma_g

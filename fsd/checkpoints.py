@@ -1,7 +1,7 @@
-"""The output folder: what may be written there, models written whole, and checkpoints that training goes on from."""
+"""Models written whole, and checkpoints that training goes on from."""
 
-import os
-import re
+import hashlib
+import json
 import shutil
 import tempfile
 import time
@@ -14,93 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fsd import distributed
-from fsd.files import (
-    InputError,
-    check_folder,
-    is_main_process,
-    is_temporary,
-    put_in_place,
-    read_json,
-    remove_folder,
-    write_json,
-)
+from fsd.files import InputError, file_hash, is_main_process, put_in_place, read_json, remove_folder, write_json
 from fsd.models import not_finite, quiet_loading
-
-RUN_FILES = (
-    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
-    "added_tokens.json", "student_memory.safetensors", "training_args.json", "eval_results.txt", "predictions",
-    "memory.safetensors", "clustering.safetensors",
-)
-RECORD_FILE = "training_args.json"  # what a run was started with; its presence marks the folder as a run's
-STATE_TENSORS, STATE_VALUES = "training_state.safetensors", "training_state.json"
-
-
-def check_output_dir(args, inputs, named=None):
-    """Refuse an output folder that training would spoil; changes nothing.
-
-    Args:
-        inputs: folders the run reads models from; training never writes over one.
-        named: the checkpoint that the command line names to go on from.
-
-    Raises:
-        InputError: ``--output_dir`` is a file, is one of ``inputs``, or has content without ``--overwrite_output_dir`` that
-            is no run to resume; or that content has our files' names but is no run of ours.
-    """
-    output_dir = Path(args.output_dir)
-    if output_dir.exists() and not output_dir.is_dir():
-        raise InputError(f"--output_dir {output_dir} is a file; name a folder")
-    check_folder(output_dir, f"--output_dir {output_dir}")
-    ours = [_real(path) for path in _run_paths(output_dir)]
-    for flag, path in inputs.items():
-        if path and (_real(path) == _real(output_dir) or any(_real(path).is_relative_to(own) for own in ours)):
-            raise InputError(f"--output_dir {output_dir} is also {flag}, which the run would write over; name another folder")
-    for flag in ("results_file", "run_file", "cache_teacher"):
-        path = getattr(args, flag, None)
-        if path and any(_real(path).is_relative_to(own) for own in ours):
-            raise InputError(f"--{flag} {path} is where --output_dir {output_dir} has a file of its own; name another place")
-    content = {path.name for path in output_dir.iterdir() if not is_temporary(path)} if output_dir.is_dir() else set()
-    goes_on = args.resume or named is not None and named.parent.resolve() == output_dir.resolve()
-    if not content or goes_on and RECORD_FILE in content:
-        return
-    if not args.overwrite_output_dir:
-        without = ", and it holds no run to resume" if args.resume else ""
-        raise InputError(f"--output_dir {output_dir} is not empty{without}; name another folder or give --overwrite_output_dir")
-    if RECORD_FILE not in content and (taken := sorted(content & set(RUN_FILES))):
-        raise InputError(f"--output_dir {output_dir} holds {taken[0]} but is no run of ours; name another folder")
-
-
-def _real(path):
-    return Path(os.path.realpath(path))
-
-
-def _run_paths(output_dir):
-    """All that a run of ours may have left in the folder."""
-    return [Path(output_dir) / name for name in RUN_FILES] + [path for _, path in checkpoints(output_dir)]
-
-
-def remove_previous_run(output_dir):
-    """Remove the files that a run of ours left in the folder, and nothing else."""
-    output_dir = Path(output_dir)
-    for _, path in checkpoints(output_dir):
-        remove_folder(path)
-    # The record goes last: as long as anything is left, the folder is known as a run's.
-    for path in [output_dir / name for name in RUN_FILES if name != RECORD_FILE] + [output_dir / RECORD_FILE]:
-        if path.is_dir() and not path.is_symlink():
-            remove_folder(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def checkpoints(output_dir):
-    """[(step, path)] of the checkpoint-N folders, oldest first."""
-    folders = Path(output_dir).glob("checkpoint-*")
-    found = [(re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in folders if path.is_dir()]
-    return sorted((int(match[1]), path) for match, path in found if match)
-
-
-def is_resumable(path):
-    """Whether the folder is a checkpoint that training can go on from, and not only a model."""
-    return bool(re.fullmatch(r"checkpoint-\d+", path.name)) and (path / STATE_VALUES).is_file()
+from fsd.output_folder import RECORD_FILE, STATE_TENSORS, STATE_VALUES, checkpoints
 
 
 def save_model(folder, model, tokenizer, student_memory=None):
@@ -158,10 +74,12 @@ class TrainingState:
         log_tensors, log_values = self.log.state()
         tensors |= {f"log.{name}": value for name, value in log_tensors.items()}
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / STATE_TENSORS)
-        write_json(folder / STATE_VALUES, {
+        values = {
             "step": step, "seconds": self.training_seconds(), "device": self.device.type, "log": log_values,
             "scheduler": self.scheduler.state_dict(), "scaler": self.scaler.state_dict(),
-        })
+            "files": _tensor_hashes(folder),
+        }
+        write_json(folder / STATE_VALUES, values | {"sha256": _digest(values)})
 
     def load(self, folder):
         """Take over everything that ``checkpoint-N`` holds; returns its step.
@@ -200,6 +118,24 @@ class TrainingState:
         self.scheduler.load_state_dict(values["scheduler"])
         for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
             group["lr"] = rate
+
+
+def check_undamaged(folder):
+    """Refuse a checkpoint whose files are not those that were written; changes nothing."""
+    values, damaged = read_json(folder / STATE_VALUES), STATE_VALUES
+    if isinstance(values, dict) and values.pop("sha256", None) == _digest(values):
+        wanted, found = values["files"], _tensor_hashes(folder)
+        damaged = next((name for name in sorted(wanted | found) if wanted.get(name) != found.get(name)), None)
+    if damaged:
+        raise InputError(f"{folder / damaged}: missing or damaged; remove {folder} to go on from an older checkpoint, or anew")
+
+
+def _tensor_hashes(folder):
+    return {path.name: file_hash(path) for path in sorted(folder.glob("*.safetensors")) if path.is_file()}
+
+
+def _digest(values):
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _below(prefix, tensors):

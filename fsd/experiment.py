@@ -5,15 +5,16 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from fsd import checkpoints, distributed, models, resuming, tracking
+from fsd import checkpoints, distributed, models, output_folder, resuming, tracking
 from fsd.encoding import encode_split, tokenizer_hash, train_subset
 from fsd.evaluation import evaluate, is_at_chance, predict_test_sets
-from fsd.files import InputError, check_folder, is_main_process, write_text
+from fsd.files import InputError, is_main_process, write_text
 from fsd.glue import find_task, has_split
-from fsd.hardware import check_compiler, describe_device, half_precision, pick_device
+from fsd.hardware import describe_device, half_precision, pick_device
 from fsd.losses import memory_products
 from fsd.memory import StudentMemory, TeacherMemory
 from fsd.objective import Objective, layer_pairs
+from fsd.results import append_result
 from fsd.teacher_cache import TeacherCache
 from fsd.tracking import logger
 from fsd.training import Run, format_values, train
@@ -27,7 +28,7 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
             student_path = args.student_model_name_or_path or args.output_dir
             report_saved(args, task, device, student_path, "--student_model_name_or_path")
             return
-        named = check_before_training(args)
+        named = resuming.take_named_checkpoint(args)
         tokenizer = models.load_tokenizer(args)
         teacher = models.load_teacher(args, task, tokenizer)
         student, copied = models.build_student(args, teacher, task, tokenizer)
@@ -65,7 +66,6 @@ def finetune(args):
         if not args.do_train:
             report_saved(args, task, device, args.model_name_or_path or args.output_dir, "--model_name_or_path")
             return
-        check_before_training(args)
         tokenizer = models.load_tokenizer(args)
         model, copied = models.build_for_finetuning(args, task, tokenizer)
         train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
@@ -74,28 +74,6 @@ def finetune(args):
             args, task_name=task.name, model_name_or_path=models.model_hash(model), data_dir=train_set.fingerprint
         )
         train_and_report(run, test_sets, copied, wanted)
-
-
-def check_before_training(args):
-    """Everything that can be told wrong before a model is loaded; changes nothing on disk.
-
-    Returns:
-        The checkpoint-N that the arguments name to go on from, or None.
-    """
-    tracking.check_results_file(args.results_file)
-    if getattr(args, "cache_teacher", None) == "ram" and distributed.world_size() > 1:
-        raise InputError("--cache_teacher ram: each process would keep all of it; name a folder, which they share")
-    check_folder(args.run_file, f"--run_file {args.run_file}")
-    if args.compile:
-        check_compiler()
-    names = (
-        "model_name_or_path", "model_name_or_path_for_copy", "student_config_name", "tokenizer_name", "config_name",
-        "teacher_memory_path", "data_dir",
-    )
-    inputs = {f"--{name}": getattr(args, name, None) for name in names}
-    named = resuming.take_named_checkpoint(args)
-    checkpoints.check_output_dir(args, inputs, named)
-    return named
 
 
 def load_memory(args, task, teacher, tokenizer, objective, path):
@@ -182,7 +160,7 @@ def train_and_report(run, test_sets, copied, wanted, named=None):
         metrics = report(run, test_sets, tracker)
         if is_main_process():
             row = result_row(run, copied, metrics, seconds) | {"run": beginning.name}
-            tracking.append_result(args.results_file, row)
+            append_result(args.results_file, row)
         resuming.write_record(args.output_dir, beginning, wanted, finished=True, **facts)
         logger.info("%s on %s, %d steps in %.1f s: %s", run.objective.method, run.task.name, run.steps, seconds,
                     format_values(metrics) or "not evaluated (no --do_eval)")
@@ -204,9 +182,6 @@ def report(run, test_sets, tracker):
 
 def report_saved(args, task, device, path, flag):
     """Without training: evaluate and predict with a saved model."""
-    if not Path(path).exists() and path == args.output_dir:
-        raise InputError(f"--output_dir {path}: nothing there to evaluate; give --do_train, or the model with {flag}")
-    check_folder(args.output_dir, f"--output_dir {args.output_dir}")
     tokenizer = models.load_tokenizer(args, path, flag)
     model = models.load_finetuned(args, path, flag, task, tokenizer)
     _, dev_sets, test_sets = load_data(args, task, tokenizer, device)
@@ -229,7 +204,7 @@ def write_eval_results(output_dir, metrics, name="eval_results.txt"):
 
 def evaluate_checkpoints(args, task, tokenizer, dev_sets, device):
     """With ``--eval_all_checkpoints``, evaluate every checkpoint-N of the output folder."""
-    for _, path in checkpoints.checkpoints(args.output_dir) if args.eval_all_checkpoints else ():
+    for _, path in output_folder.checkpoints(args.output_dir) if args.eval_all_checkpoints else ():
         model = models.load_finetuned(args, str(path), "--output_dir", task, tokenizer)
         metrics = evaluate(model.to(device).eval(), task, dev_sets, args.per_gpu_eval_batch_size)
         write_eval_results(path, metrics)

@@ -19,6 +19,7 @@ SHORT_ROW_TASK = "QQP"  # its official train and dev files hold rows that a line
 AX_PLACES = ("../AX/AX.tsv", "../diagnostic/diagnostic.tsv", "../AX.tsv", "AX.tsv", "diagnostic.tsv")
 WORD_LABELS = ("entailment", "not_entailment")
 NUMBER_LABELS = ("0", "1")
+METRIC_NAMES = ("mcc", "acc", "f1", "acc_and_f1", "pearson", "spearmanr", "corr", "mnli/acc", "mnli-mm/acc")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""The device a run uses, its precision, its compiler, and what memory is left."""
+"""The device a run uses, its precision, its compilation, and what memory is left."""
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import torch
@@ -59,10 +58,3 @@ def compiled(function):
     """``torch.compile`` of a function of a model and a batch, specialised to each shape that it meets."""
     torch._dynamo.config.recompile_limit = 4 * len(LENGTH_BUCKETS)  # teacher and student, with room; beyond it, no compilation
     return torch.compile(function, dynamic=False)
-
-
-def check_compiler():
-    """Refuse ``--compile`` where the C++ compiler that it calls is missing."""
-    compiler = os.environ.get("CXX", "g++")
-    if not shutil.which(compiler):
-        raise InputError(f"--compile calls the C++ compiler {compiler}, which is not there; install it, or leave --compile out")

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from fsd import checkpoints, distributed, models, resuming, tracking
+from fsd import distributed, models, resuming, tracking
 from fsd.encoding import encode_split, tokenizer_hash, train_subset
-from fsd.files import check_folder, is_main_process
+from fsd.files import is_main_process
 from fsd.glue import find_task
 from fsd.hardware import describe_device, pick_device
 from fsd.kmeans import Plan, cluster
@@ -26,9 +26,6 @@ def build_memory(args):
     """Cluster the teacher's features as the arguments say and write ``memory.safetensors``."""
     task, device = find_task(args.task_name), pick_device(args.no_cuda)
     with tracking.start_logging(), distributed.process_group(device):
-        names = ("model_name_or_path", "tokenizer_name", "config_name", "data_dir")
-        checkpoints.check_output_dir(args, {f"--{name}": getattr(args, name) for name in names})
-        check_folder(args.run_file, f"--run_file {args.run_file}")
         tokenizer = models.load_tokenizer(args)
         teacher = models.load_teacher(args, task, tokenizer)
         dataset = encode_split(task, args.data_dir, "train", tokenizer, args.max_seq_length, args.overwrite_cache)

@@ -4,8 +4,6 @@ import numpy as np
 
 from fsd.files import InputError
 
-METRIC_NAMES = ("mcc", "acc", "f1", "acc_and_f1", "pearson", "spearmanr", "corr", "mnli/acc", "mnli-mm/acc")
-
 
 def main_metric(task, split="dev"):
     """The name under which :func:`compute_metrics` gives the number that a task is judged by."""

@@ -86,6 +86,7 @@ def make_config(values, what):
         raise InputError(f"{what}: {problem}; restore it, or name another")
     known = (*SIZES, *NUMBERS, *LABELS, *TOKENS, "hidden_act")
     given = {name: values[name] for name in known if name in values and not (name in LABELS and values[name] is None)}
+    given |= {name: float(given[name]) for name in NUMBERS if given.get(name) is not None}  # JSON may write 0 for 0.0
     config = BertConfig(**given)
     config.label2id = {label: at for at, label in config.id2label.items()}
     check_size(config, what)

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsd import checkpoints, distributed
-from fsd.checkpoints import RECORD_FILE
-from fsd.files import InputError, is_main_process, read_json, remove_folder, remove_temporaries, write_json
+from fsd import distributed
+from fsd.checkpoints import check_undamaged
+from fsd.files import InputError, is_main_process, remove_folder, remove_temporaries, write_json
+from fsd.output_folder import RECORD_FILE, checkpoints, is_resumable, named_checkpoint, read_record, remove_previous_run
 from fsd.tracking import Tracker, logger
 
 # Flags that decide nothing of what is trained. Files and folders are compared by their content, not by their names.
@@ -49,12 +50,14 @@ def take_named_checkpoint(args):
 
     The flag itself then becomes what it was when that run was started: the student has the same start.
     """
-    named = getattr(args, "student_model_name_or_path", None)
-    if not named or not checkpoints.is_resumable(Path(named)):
-        return None
-    record = read_record(named) or {}
-    args.student_model_name_or_path = record.get("arguments", {}).get("student_model_name_or_path")
-    return Path(named)
+    named = named_checkpoint(args)
+    if named is not None:
+        record = read_record(named)
+        start = record and record["arguments"].get("student_model_name_or_path")
+        if not isinstance(start, str | None):
+            raise InputError(f"{named / RECORD_FILE}: student_model_name_or_path is no name; restore the file")
+        args.student_model_name_or_path = start
+    return named
 
 
 @contextmanager
@@ -75,7 +78,7 @@ def held(output_dir):
         except BlockingIOError:
             problem = "another run is writing there; wait for its end, or name another folder"
             raise InputError(f"--output_dir {output_dir}: {problem}") from None
-        for written in (output_dir, output_dir / "predictions", *(path for _, path in checkpoints.checkpoints(output_dir))):
+        for written in (output_dir, output_dir / "predictions", *(path for _, path in checkpoints(output_dir))):
             remove_temporaries(written)
         yield
     finally:
@@ -91,15 +94,23 @@ def find_beginning(args, wanted, kind, named=None):
         named: the checkpoint that :func:`take_named_checkpoint` found.
 
     Raises:
-        InputError: the run to go on with has other settings; names the first flag that differs.
+        InputError: the run to go on with has other settings, and names the first flag that differs; or its checkpoint is
+            damaged.
     """
+    beginning = _find_beginning(args, wanted, kind, named)
+    if beginning is not None and beginning.checkpoint is not None:
+        check_undamaged(beginning.checkpoint)
+    return beginning
+
+
+def _find_beginning(args, wanted, kind, named):
     new_name = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     output_dir = Path(args.output_dir)
-    record = read_record(output_dir)
     inside = named is not None and named.parent.resolve() == output_dir.resolve()
+    record = read_record(output_dir) if args.resume or inside else None
     if named is not None:
         check_same_settings(read_record(named), wanted, named)
-    if record is not None and (args.resume or inside):
+    if record is not None:
         try:
             check_same_settings(record, wanted, output_dir)
         except InputError:
@@ -109,7 +120,7 @@ def find_beginning(args, wanted, kind, named=None):
         if args.resume and record["finished"]:
             logger.info("the run in %s is finished, nothing is left to do; without --do_train it is evaluated again", output_dir)
             return None
-        found = [path for _, path in checkpoints.checkpoints(output_dir) if checkpoints.is_resumable(path)]
+        found = [path for _, path in checkpoints(output_dir) if is_resumable(path)]
         return Beginning(record["run"], found[-1] if args.resume and found else named, is_new=False)
     return Beginning(new_name, named)
 
@@ -125,28 +136,13 @@ def begin(args, beginning, wanted, facts):
     distributed.check_same({"checkpoints in --output_dir": f"{step:x}"})
     if is_main_process():
         if beginning.is_new and args.overwrite_output_dir:
-            checkpoints.remove_previous_run(args.output_dir)
-        for later, path in checkpoints.checkpoints(args.output_dir):
+            remove_previous_run(args.output_dir)
+        for later, path in checkpoints(args.output_dir):
             if later > step:
                 remove_folder(path)
     # Before the TensorBoard folder is made: killed in between, the run would make another one under another name.
     write_record(args.output_dir, beginning, wanted, **facts)
     return Tracker(args.run_file, beginning.name, step)
-
-
-def read_record(folder):
-    """What :func:`write_record` wrote, or None where there is nothing.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    path = Path(folder) / RECORD_FILE
-    if not path.exists():
-        return None
-    record = read_json(path)
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: no record of a run")
-    return record
 
 
 def write_record(output_dir, beginning, wanted, finished=False, **facts):
@@ -157,7 +153,7 @@ def write_record(output_dir, beginning, wanted, finished=False, **facts):
 
 def check_same_settings(record, wanted, where):
     """Refuse to go on in ``where`` with other settings than it was started with, naming the first flag that differs."""
-    if record is None or not {"run", "finished", "settings"} <= record.keys():
+    if record is None:
         raise InputError(f"{where} holds no run that this version can resume; name another --output_dir")
     had = record["settings"]
     for flag, value in wanted.items():

@@ -63,6 +63,11 @@ def sound_flags(script):
     return flags
 
 
+# Those of the run in the folder "student", which is finished and has a checkpoint.
+STUDENT_FLAGS = sound_flags("run_glue_global.py") | {
+    "output_dir": "student", "cache_teacher": "cache", "do_predict": True, "max_steps": 2, "save_steps": 1,
+}  # fmt: skip
+
 # ---- Odd values, bytes and JSON ----
 
 ODD_NUMBERS = (
@@ -671,6 +676,31 @@ def hub(rng, folder):
     return Trial(script, f"hub model: {what}", given | {"model_name_or_path": "some/bert", "cache_dir": "hub"})
 
 
+def resumed(rng, folder):
+    """A run that was killed after its first step, some file of it spoilt, or that is resumed with another flag."""
+    run, checkpoint = Path("student"), Path("student/checkpoint-1")
+    for path in (run / "training_args.json", checkpoint / "training_args.json"):
+        merge(path, finished=False)
+    given = STUDENT_FLAGS | {"resume": True}
+    if rng.random() < 0.3:
+        given |= {"resume": None, "student_model_name_or_path": str(checkpoint), "output_dir": rng.choice(("student", "out"))}
+    if rng.random() < 0.2:
+        other = {"alpha": "1", "beta": "1", "seed": "1", "max_steps": "1", "cache_teacher": None, "max_seq_length": "24",
+                 "mask_padding": True, "results_file": "x.csv"}  # fmt: skip
+        name = rng.choice(sorted(other))
+        given[name] = other[name]
+        return Trial("run_glue_global.py", f"resumed with --{name} {given[name]}", given)
+    name = rng.choice(("training_state.json", "training_state.safetensors", "model.safetensors", "student_memory.safetensors",
+                       "training_args.json", "config.json", "../training_args.json"))  # fmt: skip
+    path = Path(os.path.normpath(checkpoint / name))
+    if rng.random() < 0.2:
+        path.unlink()
+        return Trial("run_glue_global.py", f"resumed: {path} missing", given)
+    names = ("run", "finished", "settings", "arguments", "step", "seconds", "files")
+    what = spoil_json(rng, path, names) if path.suffix == ".json" else spoil_tensors(rng, path)
+    return Trial("run_glue_global.py", f"resumed: {what}", given)
+
+
 def report(rng, folder):
     """A spoilt run for quickstart_report.py: its settings, its TensorBoard file, its model."""
     path = rng.choice(("student/training_args.json", "student/config.json", "student/model.safetensors", "runs"))
@@ -702,4 +732,5 @@ def vocabulary(rng, folder):
 KINDS = {  # kind of input: share of the inputs
     numbers: 20, flags: 12, paths: 12, tsv: 10, config: 12, weights: 7, tokenizer: 10, memory: 4, encodings: 4, teacher_cache: 2,
     results: 3, places: 7, pickles: 4, outside: 4, vocabulary: 2, hub: 3, report: 3,
+    resumed: 6,
 }  # fmt: skip

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from fsd.arguments import Parser, add_hardware_arguments
 from fsd.files import InputError, check_folder, exit_on_input_error, read_json, written_whole
-from fsd.glue import find_task
+from fsd.glue import METRIC_NAMES, find_task
+from fsd.results import read_results
 
 METHODS = ("teacher", "KD", "FSD_I", "FSD_L", "FSD_G", "FSD_IL", "FSD_ILG")
 COLORS = dict(zip(METHODS, ("#888888", "#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00"), strict=True))
@@ -36,7 +37,7 @@ def main():
     check_folder(Path(args.figure).parent, f"--figure {args.figure}")
     if Path(args.figure).exists() and not Path(args.figure).is_file():
         raise InputError(f"--figure {args.figure} is no regular file; name a PNG file")
-    results = read_results(args.results_file)
+    results = runs_to_compare(args.results_file)
     curves = {method: read_curves(args.run_file, method, row) for method, row in results.items()}
     device, sizes, latencies = measure_models(results, args.no_cuda)
     draw(results, curves, args.figure)
@@ -45,18 +46,15 @@ def main():
     print(f"seconds: of training\nfigure: {args.figure}")
 
 
-def read_results(path):
+def runs_to_compare(path):
     """Method → its last row of the results file, a dict; methods in the order of ``METHODS``.
 
     Raises:
         InputError: the file cannot be read, or its rows are not all of one task and of these methods.
     """
-    from fsd import tracking
-    from fsd.metrics import METRIC_NAMES
-
     if not Path(path).is_file():
         raise InputError(f"--results_file {path}: no such file; name the one that the runs wrote")
-    rows = tracking.read_results(path)
+    rows = read_results(path)
     methods = ["teacher" if row["method"] == "fine-tuning" else row["method"] for row in rows]
     tasks = sorted({row["task"] for row in rows})
     if len(tasks) != 1 or set(methods) - set(METHODS):
@@ -158,8 +156,6 @@ def latencies(loaded, dataset, batch_size):
 
 def table(results, sizes, latencies):
     """The comparison as aligned text."""
-    from fsd.metrics import METRIC_NAMES
-
     metrics = [name for name in METRIC_NAMES if any(row.get(name) for row in results.values())]
     task = next(iter(results.values()))["task"]
     header = [task, *metrics, "parameters", "ms, alone", "ms, batched", "seconds"]

@@ -27,7 +27,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from bad_inputs import CANARY, KINDS, MODELLED, Trial, sound_flags
+from bad_inputs import CANARY, KINDS, MODELLED, STUDENT_FLAGS, Trial, sound_flags
 from forked import be_program
 
 from fsd.arguments import Parser, add_seed_argument, number
@@ -59,9 +59,7 @@ def make_sound_folder(folder):
     tokenizer.save_pretrained("teacher")
     run_well(Trial("train_memory.py", "", sound_flags("train_memory.py") | {"output_dir": "memory"}))
     tokenizer.save_pretrained("memory")
-    student = sound_flags("run_glue_global.py") | {
-        "output_dir": "student", "cache_teacher": "cache", "do_predict": True, "max_steps": 2, "save_steps": 1}
-    run_well(Trial("run_glue_global.py", "", student))
+    run_well(Trial("run_glue_global.py", "", STUDENT_FLAGS))
     for path in Path("data").rglob("cached_encodings"):
         for split in ("train", "dev", "test"):
             assert list(path.glob(f"{split}-*")), path
@@ -195,7 +193,7 @@ def refusal_violations(trial, lines, before, after):
 
 
 def result_violations(trial, before, after):
-    out = os.path.normpath(str(trial.flags.get("output_dir")))
+    out = os.path.relpath(os.path.realpath(str(trial.flags.get("output_dir"))))
     found = [f"half written: {name}" for name, content in after.items()
              if before.get(name, ...) != content and isinstance(content, bytes) and not is_whole(name, content)]  # fmt: skip
     if trial.flags.get("do_train") and trial.script in MODELLED:
@@ -207,7 +205,7 @@ def result_violations(trial, before, after):
             continue
         files = isinstance(after.get(name), bytes) and isinstance(content, bytes)
         appended = files and after[name].startswith(content.rstrip(b"\n"))
-        may_replace = trial.flags.get("overwrite_output_dir") or not trial.flags.get("do_train")
+        may_replace = any(trial.flags.get(flag) for flag in ("overwrite_output_dir", "resume")) or not trial.flags.get("do_train")
         ours = name == out or name.startswith(out + "/") and may_replace
         if name == "dangling" or trial.file_limit is not None and name.startswith("out"):
             continue

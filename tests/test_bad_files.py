@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from fsd import models, tracking
+from fsd import models, results
 from fsd.arguments import number
 from fsd.files import InputError, one_line
 from fsd.glue import TASKS, read_file
@@ -207,13 +207,13 @@ def test_results_are_added_to_files_of_ours_only(tmp_path):
     os.symlink("results.csv", tmp_path / "link")
     for name in ("fifo", "dangling", "."):
         with pytest.raises(InputError, match="no regular file"):
-            tracking.check_results_file(tmp_path / name)
-    tracking.append_result(tmp_path / "link", {"task": "RTE"})
-    assert (tmp_path / "link").is_symlink() and len(tracking.read_results(tmp_path / "results.csv")) == 1
+            results.check_results_file(tmp_path / name)
+    results.append_result(tmp_path / "link", {"task": "RTE"})
+    assert (tmp_path / "link").is_symlink() and len(results.read_results(tmp_path / "results.csv")) == 1
     with open(tmp_path / "results.csv", "a") as file:
         file.write('"torn')
     with pytest.raises(InputError, match="cannot read it beyond line 2"):
-        tracking.check_results_file(tmp_path / "results.csv")
+        results.check_results_file(tmp_path / "results.csv")
 
 
 def test_inputs_in_the_output_folder_are_not_removed(run_script, rte_teacher, toy_glue, tmp_path):

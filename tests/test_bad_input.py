@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 from safetensors.torch import load_file, save_file
 
 LENGTH = 24
@@ -66,7 +69,7 @@ def test_numbers_and_flags_out_of_range(refused, flag, value, expected):
 @pytest.mark.parametrize("flags, expected", [
     ({"task_name": "RTF"}, "--task_name 'RTF'"),
     ({"data_dir": "nowhere"}, "--data_dir nowhere"),
-    ({"model_name_or_path": "no/such/teacher"}, "--model_name_or_path no/such/teacher"),
+    ({"model_name_or_path": "no/such/teacher"}, "--model_name_or_path no/such/teacher: there is no such folder"),
     ({"model_name_or_path": None}, "--model_name_or_path"),
     ({"do_train": False}, "nothing to do"),
     ({"do_train": False, "do_eval": True}, "nothing there to evaluate"),
@@ -77,6 +80,37 @@ def test_numbers_and_flags_out_of_range(refused, flag, value, expected):
 ])
 def test_arguments_that_do_not_fit(refused, flags, expected):
     assert expected in refused(**flags)
+
+
+@pytest.mark.parametrize(
+    "script", ["run_glue_intra_inter.py", "run_glue_all.py", "train_memory.py", "scripts/finetune_teacher.py"]
+)
+def test_arguments_are_known_to_be_good_before_anything_heavy_is_imported(script, toy_glue, tmp_path):
+    (tmp_path / "full").mkdir()
+    for name in ("full/notes.txt", "rows.csv", "file"):
+        (tmp_path / name).write_text("mine")
+    shutil.copytree(toy_glue / "RTE", tmp_path / "RTE")
+    (tmp_path / "RTE" / "train.tsv").unlink()
+    sound = {"task_name": "RTE", "data_dir": str(toy_glue), "output_dir": "out", "model_name_or_path": "full", "do_train": None}
+    bad = [{"help": None}, {"no_such_flag": None}, {"output_dir": "full"}, {"output_dir": "file"}, {"run_file": "file"},
+           {"model_name_or_path": "no/such/place"}, {"data_dir": "nowhere"}, {"data_dir": "RTE"}, {"output_dir": "x" * 300}]
+    if script != "train_memory.py":
+        bad += [{"results_file": "rows.csv"}, {"results_file": "full"}, {"fp16": None, "bf16": None}]
+    lines = [[word for name, value in (sound | more).items() for word in (f"--{name}", value) if word] for more in bad]
+    code = f"""if True:
+        import contextlib, io, runpy, sys
+        for line in {lines}:
+            sys.argv = [{script!r}, *line]
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    runpy.run_path({str(ROOT / script)!r}, run_name="__main__")
+            except SystemExit as end:
+                print(end.code, *({{"torch", "transformers", "numpy"}} & set(sys.modules)))
+    """
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.split("\n") == ["0", *["2"] * (len(bad) - 1), ""], done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_global_structure_without_or_with_a_wrong_memory(refused):
@@ -180,11 +214,6 @@ def test_memory_arguments(refused, flags, expected):
 @pytest.fixture(scope="module")
 def memory(rte_teacher, toy_glue, tmp_path_factory):
     """A memory of the RTE teacher."""
-    import subprocess
-    import sys
-
-    from conftest import ROOT
-
     folder = tmp_path_factory.mktemp("memory")
     subprocess.run(
         [sys.executable, ROOT / "train_memory.py", "--model_name_or_path", rte_teacher, "--task_name", "rte", "--data_dir",

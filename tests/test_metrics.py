@@ -8,8 +8,8 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from fsd.files import InputError
-from fsd.glue import TASKS, find_task
-from fsd.metrics import METRIC_NAMES, compute_metrics, main_metric, majority_metrics
+from fsd.glue import METRIC_NAMES, TASKS, find_task
+from fsd.metrics import compute_metrics, main_metric, majority_metrics
 
 # 3 true positives, 1 false negative, 2 false positives, 2 true negatives
 LABELS = np.array([1, 1, 1, 1, 0, 0, 0, 0])

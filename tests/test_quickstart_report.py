@@ -6,7 +6,8 @@ import pytest
 
 from fsd.files import write_json
 from fsd.models import load_pretrained, parameter_count
-from fsd.tracking import Tracker, append_result
+from fsd.results import append_result
+from fsd.tracking import Tracker
 
 SCORES = {"teacher": 0.9, "KD": 0.5, "FSD_ILG": 0.75}
 

@@ -92,6 +92,7 @@ class MemoryProducts(NamedTuple):
     offset: Tensor  # [P], the first centroid, without gradient
     shifted: Tensor  # [K, P], the centroids less the offset
     squared_norms: Tensor  # [K], of the shifted centroids
+    offset_products: Tensor  # [K], of the shifted centroids with the offset
     norms: Tensor  # [K], of the centroids themselves
     centered_gram: Tensor  # [K, K]
 
@@ -111,9 +112,13 @@ def memory_products(memory):
         # Distances do not change under a common shift, and without a large common offset they lose no digits.
         offset = memory[0].detach()
         shifted = memory - offset
-        products = gram(shifted)
-        norms = torch.linalg.vector_norm(memory, dim=-1)
-        return MemoryProducts(offset, shifted, products.diagonal(), norms, center(products))
+        products, offset_products = gram(shifted), shifted @ offset
+        # ‖M‖² is ‖M − o‖² + 2 (M − o)·o + ‖o‖², so the norms' gradient costs no pass over the memory; their value does,
+        # since the sum would lose the digits of a small norm beside a large offset.
+        norms = torch.linalg.vector_norm(memory.detach(), dim=-1)
+        squared = products.diagonal() + 2 * offset_products
+        norms = norms + torch.where(norms > 0, (squared - squared.detach()) / (2 * torch.where(norms > 0, norms, 1)), 0)
+        return MemoryProducts(offset, shifted, products.diagonal(), offset_products, norms, center(products))
 
 
 def global_inter_feature_terms(student_features, teacher_features, student_memory, teacher_memory):
@@ -177,7 +182,7 @@ def _distances_and_cosines(features, memory):
     squared_norms = shifted.square().sum(dim=-1) + tail_offset.square().sum()
     squared_distances = squared_norms[:, None] + memory.squared_norms - 2 * products
     # Undoes the shift, without a second product: F·M = (F − o)·(M − o) + F·o + (M − o)·o.
-    inner = products + (features @ memory.offset[:length])[:, None] + memory.shifted @ memory.offset
+    inner = products + (features @ memory.offset[:length])[:, None] + memory.offset_products
     norms = _safe_sqrt(features.square().sum(dim=-1))[:, None] * memory.norms
     cosines = torch.where(norms > 0, inner / torch.where(norms > 0, norms, 1), 0)
     return _safe_sqrt(squared_distances), cosines

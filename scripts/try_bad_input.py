@@ -205,7 +205,8 @@ def result_violations(trial, before, after):
             continue
         files = isinstance(after.get(name), bytes) and isinstance(content, bytes)
         appended = files and after[name].startswith(content.rstrip(b"\n"))
-        may_replace = any(trial.flags.get(flag) for flag in ("overwrite_output_dir", "resume")) or not trial.flags.get("do_train")
+        goes_on = trial.flags.get("resume") or str(trial.flags.get("student_model_name_or_path")).startswith(f"{out}/checkpoint-")
+        may_replace = goes_on or trial.flags.get("overwrite_output_dir") or not trial.flags.get("do_train")
         ours = name == out or name.startswith(out + "/") and may_replace
         if name == "dangling" or trial.file_limit is not None and name.startswith("out"):
             continue

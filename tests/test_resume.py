@@ -166,13 +166,37 @@ def test_a_named_checkpoint_is_gone_on_from(submit, command, run_script, left_al
     assert len(rows(tmp_path)) == 2
 
 
-def test_a_damaged_checkpoint_is_told(submit, stop_in_step, tmp_path):
+def test_a_damaged_checkpoint_is_told_and_nothing_is_changed(submit, stop_in_step, tmp_path):
     stop_in_step(3, signal.SIGTERM)
     assert submit().status == 143
-    state = tmp_path / "out/checkpoint-3/training_state.safetensors"
-    state.write_bytes(state.read_bytes()[:1000])
+    checkpoint = tmp_path / "out/checkpoint-3"
+    values = json.loads((checkpoint / "training_state.json").read_text())
+    for name, damaged in (
+        ("training_state.safetensors", (checkpoint / "training_state.safetensors").read_bytes()[:1000]),
+        ("model.safetensors", (checkpoint / "model.safetensors").read_bytes()[:-1] + b"\xff"),
+        ("training_state.json", json.dumps(values | {"step": 2}).encode()),
+        ("training_state.json", json.dumps(values | {"log": {"batches": "3"}}).encode()),
+    ):
+        good = (checkpoint / name).read_bytes()
+        (checkpoint / name).write_bytes(damaged)
+        before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+        refused = submit()
+        assert refused.status == 2 and f"checkpoint-3/{name}: missing or damaged" in refused.last_line
+        assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+        (checkpoint / name).write_bytes(good)
+    assert submit().status == 0
+
+
+@pytest.mark.parametrize("odd", [{"run": "../elsewhere"}, {"run": 3}, {"settings": None}, {"finished": "no"}, {"arguments": []}])
+def test_a_damaged_record_is_told(submit, stop_in_step, tmp_path, odd):
+    stop_in_step(3, signal.SIGTERM)
+    assert submit().status == 143
+    path = tmp_path / "out/training_args.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | odd))
+    before = path.read_bytes()
     refused = submit()
-    assert refused.status == 2 and "checkpoint-3: cannot resume from it" in refused.last_line
+    assert refused.status == 2 and f"{path}: " in refused.last_line
+    assert path.read_bytes() == before
 
 
 def test_resume_with_content_that_is_no_run_or_without_training_is_refused(submit, run_script, tmp_path):

@@ -12,8 +12,6 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file
 
-from fsd import distributed
-
 LENGTH = 24
 
 
@@ -125,7 +123,8 @@ def test_processes_stop_together_and_go_on_with_their_own_random_streams(torchru
 
 
 def test_a_cache_in_the_memory_of_each_process_is_refused(run_script, flags, monkeypatch, tmp_path):
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
     finished = run_script("run_glue_intra_inter.py", *sum(flags, []), "--output_dir", "out", "--cache_teacher", "ram")
     assert finished.status == 2 and "--cache_teacher ram: each process would keep all of it; name a folder" in finished.last_line
     assert not (tmp_path / "out").exists()

@@ -105,11 +105,12 @@ def load_tokenizer(args, name_or_path=None, flag="--model_name_or_path"):
             if args.do_lower_case and not getattr(tokenizer, "do_lower_case", True):
                 logger.warning("--do_lower_case: the tokenizer at %s was saved as cased; lower-casing all the same", name_or_path)
                 tokenizer = load(do_lower_case=True)
+        needed = tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id
     except Exception as error:  # anything from OSError to the tokenizers library's own
         raise InputError(f"{what}: cannot load a tokenizer: {_first_line(error)}; restore its files") from error
     if not tokenizer.is_fast:
         raise InputError(f"{what}: it has no fast tokenizer; name a BERT's with --tokenizer_name")
-    if tokenizer.pad_token_id is None or tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
+    if None in needed:
         raise InputError(f"{what}: the tokenizer lacks [PAD], [CLS] or [SEP]; name a BERT's with --tokenizer_name")
     return tokenizer
 

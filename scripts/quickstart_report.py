@@ -35,8 +35,8 @@ def main():
     add_hardware_arguments(parser, precision=False)
     args = parser.parse_args()
     check_folder(Path(args.figure).parent, f"--figure {args.figure}")
-    if Path(args.figure).exists() and not Path(args.figure).is_file():
-        raise InputError(f"--figure {args.figure} is no regular file; name a PNG file")
+    if Path(args.figure).suffix != ".png" or Path(args.figure).exists() and not Path(args.figure).is_file():
+        raise InputError(f"--figure {args.figure}: name a PNG file, ending in .png")
     results = runs_to_compare(args.results_file)
     curves = {method: read_curves(args.run_file, method, row) for method, row in results.items()}
     device, sizes, latencies = measure_models(results, args.no_cuda)

@@ -123,7 +123,7 @@ def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cac
         if cache.is_file() and not (overwrite_cache and is_main_process()):
             try:
                 return _read_cache(cache, task, split, fingerprint, entries)
-            except (SafetensorError, OSError, KeyError, ValueError) as error:
+            except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
                 logger.warning("%s is damaged (%s); encoding anew", cache, error)
         dataset = _encode(read_split(task, data_dir, split), tokenizer, max_seq_length, fingerprint)
         if problem := _problem(dataset, task, entries):
@@ -251,7 +251,7 @@ def _write_cache(path, dataset):
 
 
 def _read_cache(path, task, split, fingerprint, entries):
-    """The dataset in ``path``. ValueError, KeyError, OSError or SafetensorError if the file is not whole."""
+    """The dataset in ``path``. ValueError, TypeError, KeyError, OSError or SafetensorError if the file is not whole."""
     with safe_open(Path(path), framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)

@@ -144,9 +144,9 @@ class TeacherCache:
                 return False
             # "c" maps privately: torch wants arrays that could be written, the files are never touched.
             outputs = {name: np.load(path, "c", allow_pickle=False) for name, path in files.items()}
+            if facts != self.facts or any(o.shape != self.shapes[n] or o.dtype != HALF for n, o in outputs.items()):
+                return False
         except Exception:  # of a damaged header NumPy raises anything, a tokenizer's error too; it is all made again
-            return False
-        if facts != self.facts or any(o.shape != self.shapes[n] or o.dtype != HALF for n, o in outputs.items()):
             return False
         self.outputs = outputs
         self._as_tensors()

@@ -194,9 +194,9 @@ def spoil_tensors(rng, path):
     what, odd = rng.choice((
         lambda: ("NaN", value.float() * torch.nan), lambda: ("infinity", value.float() + torch.inf),
         lambda: ("one NaN", value.float().flatten().index_fill(0, torch.tensor(0), torch.nan).view(value.shape)),
-        lambda: (f"as {dtype}", value.to(dtype)), lambda: ("empty", value[:0]), lambda: ("scalar", value.flatten()[0]),
-        lambda: ("flat", value.flatten()), lambda: ("halved", value[: len(value) // 2]),
-        lambda: ("doubled", torch.cat([value, value])), lambda: ("another axis", value[None]),
+        lambda: (f"as {dtype}", value.to(dtype)), lambda: ("empty", value.flatten()[:0]), lambda: ("scalar", value.flatten()[0]),
+        lambda: ("flat", value.flatten()), lambda: ("halved", value.flatten()[: value.numel() // 2]),
+        lambda: ("doubled", torch.cat([value.flatten()] * 2)), lambda: ("another axis", value[None]),
         lambda: ("huge", (value.float() + 1) * 1e38), lambda: ("zero", value * 0), lambda: ("negative", -abs(value) - 1),
         lambda: ("missing", None), lambda: ("renamed", ...),
     ))()  # fmt: skip

@@ -43,6 +43,7 @@ class Plan:
         passes: most passes over the features, at least 2.
         cache_bytes: the features are kept in memory if they take no more than this; then they are computed only once.
         projection_width: dimensions of the random projection; narrower features are taken as they are.
+        batch_size: examples whose features come at once.
 
     Raises:
         InputError: K or ``passes`` is below 2, or there are fewer examples than centroids; names the flag.
@@ -54,6 +55,7 @@ class Plan:
     passes: int = 3
     cache_bytes: float = 4e9
     projection_width: int = 1024
+    batch_size: int = 32
 
     def __post_init__(self):
         if self.num_centroids < 2:
@@ -85,18 +87,21 @@ class Plan:
             "centroids": 2 * centroids,  # of this pass and of the last
             "sums": 2 * centroids,  # float64
             "farthest examples": centroids if self.passes > 2 else 0,
+            "products' own copies": centroids if self.passes > 2 else 0,  # measured: a CPU's library packs the centroids
+            "batches": 40 * self.batch_size * self.num_features,  # measured: ten copies at different stages
             "feature cache": 4 * self.num_examples * self.num_features if self.is_cached else 0,
         }
 
     @property
     def peak_bytes(self):
-        """The most that is held at once, beside the teacher and the batch that it is at.
+        """The most that is held at once, beside the teacher.
 
         The matrix is gone when the starts are tried, the projections when the means are taken.
         """
         sizes = self.sizes
         first = sizes["projections"] + max(sizes["projection matrix"], sizes["sample for the starts"])
-        return max(first, sizes["centroids"] + sizes["sums"] + sizes["farthest examples"]) + sizes["feature cache"]
+        later = sum(sizes[name] for name in ("centroids", "sums", "farthest examples", "products' own copies"))
+        return max(first, later) + sizes["batches"] + sizes["feature cache"]
 
     def describe(self):
         """One line: sizes, passes, memory."""
@@ -107,8 +112,8 @@ class Plan:
         )  # fmt: skip
         return (
             f"k-means of {self.num_examples:,} examples × {self.num_features:,} features into {self.num_centroids} "
-            f"centroids in {self.passes} passes; {runs}; memory: {sizes}; at most {_bytes(self.peak_bytes)} at "
-            "once, beside the teacher and a batch"
+            f"centroids in {self.passes} passes; {runs}; memory: {sizes}; at most {_bytes(self.peak_bytes)} at once, "
+            "beside the teacher"
         )
 
 

@@ -36,6 +36,7 @@ def build_memory(args):
         plan = Plan(
             len(dataset), args.max_seq_length * teacher.config.hidden_size, args.num_centroid,
             args.memory_num_train_epochs, args.feature_cache_gb * 1e9,
+            batch_size=args.per_gpu_memory_train_batch_size or args.per_gpu_train_batch_size,
         )
         wanted = resuming.settings(
             args, task_name=task.name, model_name_or_path=teacher_hash, data_dir=dataset.fingerprint

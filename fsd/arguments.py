@@ -3,13 +3,13 @@
 import argparse
 import math
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
 
 from fsd.files import InputError, check_folder, is_main_process, one_line
-from fsd.glue import TASKS, find_task, find_task_folder, split_path
+from fsd.glue import TASKS, find_split, find_task, find_task_folder
+from fsd.hub import model_folder
 from fsd.output_folder import check_output_dir, named_checkpoint
 from fsd.results import check_results_file
 
@@ -17,7 +17,6 @@ MAX_INT32, MAX_FLOAT32 = 2**31 - 1, 3.4e38
 LONGEST_NAME, LONGEST_PATH = 200, 3000  # bytes: file systems take 255 and 4096, and we add to names
 MODELS = ("model_name_or_path", "config_name", "tokenizer_name", "student_model_name_or_path", "student_config_name",
           "model_name_or_path_for_copy")  # fmt: skip
-HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 MASK_PADDING_HELP = (
     "leave padding out of every structure and run each batch at its longest example's length: much faster where texts "
     "are short; a memory serves only students trained in the mode it was built in"
@@ -264,8 +263,8 @@ def parse_memory(parser):
     args = parser.parse_args()
     warn_of_flags_without_effect(args, "local_rank", "num_train_epochs", "save_steps")
     check_data(args, wants_train=True)
-    check_models(args)
     check_outputs(args)
+    check_models(args)
     return args
 
 
@@ -282,19 +281,17 @@ def check_data(args, wants_train=False, wants_dev=False, wants_test=False):
     find_task_folder(task, args.data_dir)
     splits = ["train"] * wants_train + list(task.dev_splits) * wants_dev
     splits += [split for split in task.test_splits if wants_test and split != "ax"]
-    for path in (split_path(task, args.data_dir, split) for split in splits):
-        if not os.path.lexists(path):
-            raise InputError(f"{path}: no such file; is --data_dir in the official GLUE layout?")
+    for split in splits:
+        find_split(task, args.data_dir, split)
 
 
 def check_models(args):
-    """Refuse models that are not there, and whose name can be none of the hub's either."""
+    """Refuse models that are neither there nor on the hub; those of the hub are downloaded."""
     for name in MODELS:
-        value = getattr(args, name, None)
         if name == "student_model_name_or_path" and args.do_train:  # which starts afresh where there is none
             continue
-        if value and not Path(value).exists() and not HUB_NAME.fullmatch(value):
-            raise InputError(f"--{name} {value}: there is no such folder, and the hub has no such names; check it")
+        if value := getattr(args, name, None):
+            model_folder(value, f"--{name}", args.cache_dir)
 
 
 def check_outputs(args):
@@ -325,6 +322,13 @@ def check_compiler():
 
 def parse_training(parser):
     """Parse a script that trains and evaluates; contradictions are an :class:`InputError`."""
+    args = parse_run(parser)
+    check_models(args)
+    return args
+
+
+def parse_run(parser):
+    """As :func:`parse_training`, but for the models: those of the hub are downloaded once all else is known to be good."""
     args = parser.parse_args()
     warn_of_flags_without_effect(args, "local_rank")
     check_data(args, args.do_train, args.do_train or args.do_eval, args.do_predict)
@@ -344,13 +348,12 @@ def parse_training(parser):
         raise InputError("--fp16 and --bf16 exclude each other: leave one of them out")
     if args.group_by_length and not args.mask_padding:
         raise InputError("--group_by_length needs --mask_padding: at full length it would gain nothing")
-    check_models(args)
-    if not args.do_train:
-        check_saved(args)
-        return args
-    if args.compile:
+    if args.compile and args.do_train:
         check_compiler()
-    check_outputs(args)
+    if args.do_train:
+        check_outputs(args)
+    else:
+        check_saved(args)
     return args
 
 
@@ -359,7 +362,7 @@ def parse_distillation(parser, gamma_g=None):
 
     ``gamma_g`` is the global structure's weight where the script has no flag for it.
     """
-    args = parse_training(parser)
+    args = parse_run(parser)
     if args.model_name_or_path_for_copy and not args.copy_teacher:
         raise InputError("--model_name_or_path_for_copy needs --copy_teacher")
     if args.cache_teacher and not args.do_train:
@@ -373,4 +376,5 @@ def parse_distillation(parser, gamma_g=None):
         raise InputError("the global structure needs --teacher_memory_path; build it with train_memory.py")
     if getattr(args, "teacher_memory_path", None) and not Path(args.teacher_memory_path).exists():
         raise InputError(f"--teacher_memory_path {args.teacher_memory_path}: nothing there; build it with train_memory.py")
+    check_models(args)
     return args

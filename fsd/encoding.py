@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from fsd.distributed import main_process_first
 from fsd.files import InputError, file_hash, is_main_process, written_whole
-from fsd.glue import find_task_folder, read_split, split_path
+from fsd.glue import find_split, find_task_folder, read_split
 from fsd.seeds import stream_seed
 
 logger = logging.getLogger(__name__)
@@ -112,9 +112,7 @@ def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cac
     """
     _check_tokenizer(task, tokenizer, max_seq_length)
     entries = max(tokenizer.get_vocab().values()) + 1
-    path = split_path(task, data_dir, split)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; is --data_dir in the official GLUE layout?")
+    path = find_split(task, data_dir, split)
     fingerprint = _hash(CACHE_FORMAT, task.name, split, file_hash(path), tokenizer_hash(tokenizer),
                         tokenizer.pad_token_id, max_seq_length)
     folder = find_task_folder(task, data_dir) / "cached_encodings"

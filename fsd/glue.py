@@ -154,6 +154,14 @@ def split_path(task, data_dir, split):
     return next((place for place in places if place.is_file()), places[0])
 
 
+def find_split(task, data_dir, split):
+    """As :func:`split_path`; InputError where no file lies there."""
+    path = split_path(task, data_dir, split)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; is --data_dir in the official GLUE layout?")
+    return path
+
+
 def has_split(task, data_dir, split):
     """Whether the file of ``split`` is there (AX and test files may be missing where nobody predicts on them)."""
     return split_path(task, data_dir, split).is_file()

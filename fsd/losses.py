@@ -113,11 +113,7 @@ def memory_products(memory):
         offset = memory[0].detach()
         shifted = memory - offset
         products, offset_products = gram(shifted), shifted @ offset
-        # ‖M‖² is ‖M − o‖² + 2 (M − o)·o + ‖o‖², so the norms' gradient costs no pass over the memory; their value does,
-        # since the sum would lose the digits of a small norm beside a large offset.
-        norms = torch.linalg.vector_norm(memory.detach(), dim=-1)
-        squared = products.diagonal() + 2 * offset_products
-        norms = norms + torch.where(norms > 0, (squared - squared.detach()) / (2 * torch.where(norms > 0, norms, 1)), 0)
+        norms = torch.linalg.vector_norm(memory, dim=-1)
         return MemoryProducts(offset, shifted, products.diagonal(), offset_products, norms, center(products))
 
 

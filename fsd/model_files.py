@@ -5,18 +5,14 @@ no pickle is opened, and sizes that no machine holds are told before anything is
 """
 
 import re
-from pathlib import Path
 
-from huggingface_hub import snapshot_download
 from transformers import BertConfig
 from transformers.activations import ACT2FN
 
 from fsd.files import InputError, read_json
 from fsd.hardware import available_memory
+from fsd.hub import WEIGHTS, WEIGHTS_INDEX
 
-WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json")
-DOWNLOADED = ("config.json", WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors", *TOKENIZER_FILES)
 # Those that are BERT's WordPiece, or are read from tokenizer.json alone; others open files of further formats.
 TOKENIZER_CLASSES = ("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast",
                      "PreTrainedTokenizerFast", "TokenizersBackend")
@@ -42,22 +38,6 @@ OTHER_MODELS = {
     "is_encoder_decoder": "it is an encoder and a decoder",
     "pruned_heads": "it has pruned heads",
 }
-
-
-def model_folder(name_or_path, flag, cache_dir=None):
-    """The folder (or config.json) at a path, or that of a hub name, whose files are downloaded if they aren't yet.
-
-    Raises:
-        InputError: there is neither; names ``flag``.
-    """
-    path = Path(name_or_path)
-    if path.exists():
-        return path
-    try:
-        return Path(snapshot_download(str(name_or_path), cache_dir=cache_dir, allow_patterns=list(DOWNLOADED)))
-    except Exception as error:  # anything from a name that cannot be one to a connection that broke
-        raise InputError(f"{flag} {name_or_path}: there is no such folder, and the hub has no such model or cannot be "
-                         "reached; check the name") from error  # fmt: skip
 
 
 def read_config(path, what):

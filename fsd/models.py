@@ -14,7 +14,8 @@ from transformers.utils import logging as transformers_logging
 
 from fsd.files import InputError
 from fsd.glue import label_order
-from fsd.model_files import check_tokenizer_files, check_weights, model_folder, read_config
+from fsd.hub import model_folder
+from fsd.model_files import check_tokenizer_files, check_weights, read_config
 from fsd.seeds import stream_seed
 
 logger = logging.getLogger(__name__)

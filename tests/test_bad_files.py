@@ -17,8 +17,9 @@ from fsd import models, results
 from fsd.arguments import number
 from fsd.files import InputError, one_line
 from fsd.glue import TASKS, read_file
+from fsd.hub import model_folder
 from fsd.memory import TeacherMemory
-from fsd.model_files import make_config, model_folder
+from fsd.model_files import make_config
 
 SEEDED = settings(max_examples=60, deadline=None, derandomize=True,
                   suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
@@ -174,6 +175,20 @@ def test_tokenizers_bring_no_code(values, expected, run_script, copied_teacher, 
     )
     assert ended.status == 2 and expected in ended.last_line
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_config_with_a_whole_number_for_a_fraction():
+    config = make_config({"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "initializer_range": 0}, "x")
+    assert config.initializer_range == 0.0
+
+
+def test_special_tokens_that_never_resolve(run_script, copied_teacher, toy_glue, tmp_path):
+    odd = {"pad_token": {"a": 1}, "unk_token": {"a": 1}}
+    (copied_teacher / "special_tokens_map.json").write_text(json.dumps(odd))
+    (copied_teacher / "tokenizer_config.json").unlink()
+    ended = run_script("run_glue_intra_inter.py", "--task_name", "RTE", "--data_dir", toy_glue, "--output_dir", tmp_path / "out",
+                       "--student_model_name_or_path", copied_teacher, "--do_eval", "--max_seq_length", 24)  # fmt: skip
+    assert ended.status in (0, 2) and "Traceback" not in ended.err
 
 
 def test_a_tokenizer_whose_template_names_other_ids(run_script, copied_teacher, toy_glue, tmp_path):

@@ -93,7 +93,8 @@ def test_arguments_are_known_to_be_good_before_anything_heavy_is_imported(script
     (tmp_path / "RTE" / "train.tsv").unlink()
     sound = {"task_name": "RTE", "data_dir": str(toy_glue), "output_dir": "out", "model_name_or_path": "full", "do_train": None}
     bad = [{"help": None}, {"no_such_flag": None}, {"output_dir": "full"}, {"output_dir": "file"}, {"run_file": "file"},
-           {"model_name_or_path": "no/such/place"}, {"data_dir": "nowhere"}, {"data_dir": "RTE"}, {"output_dir": "x" * 300}]
+           {"model_name_or_path": "no/such/place"}, {"model_name_or_path": "no/teacher"}, {"data_dir": "nowhere"},
+           {"data_dir": "RTE"}, {"output_dir": "x" * 300}]  # fmt: skip
     if script != "train_memory.py":
         bad += [{"results_file": "rows.csv"}, {"results_file": "full"}, {"fp16": None, "bf16": None}]
     lines = [[word for name, value in (sound | more).items() for word in (f"--{name}", value) if word] for more in bad]
@@ -107,7 +108,7 @@ def test_arguments_are_known_to_be_good_before_anything_heavy_is_imported(script
             except SystemExit as end:
                 print(end.code, *({{"torch", "transformers", "numpy"}} & set(sys.modules)))
     """
-    environment = {"PYTHONPATH": str(ROOT)}
+    environment = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout.split("\n") == ["0", *["2"] * (len(bad) - 1), ""], done.stderr
     assert not (tmp_path / "out").exists()

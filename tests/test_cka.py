@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsd.cka import centered_gram, gram_cka, linear_cka, masked_centered_gram
+from fsd.cka import centered_gram, gram, gram_cka, linear_cka, masked_centered_gram
 
 CONSTANT = {
     "filled with 0.1": torch.full((6, 7), 0.1),  # 0.1 has no exact binary form: its mean may differ from it
@@ -220,3 +220,10 @@ def test_masked_gram_ignores_what_stands_in_masked_positions():
 def test_masked_gram_of_constant_features_is_zero():
     gram = masked_centered_gram(torch.full((2, 6, 4), 0.1), torch.tensor([[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1]]))
     assert torch.equal(gram, torch.zeros(2, 6, 6))
+
+
+def test_second_derivatives_and_function_transforms():
+    x, y = normal(3, 5, 4).requires_grad_(), normal(3, 5, 2, seed=1)
+    assert torch.autograd.gradgradcheck(gram, (x,))
+    (expected,) = torch.autograd.grad(linear_cka(x, y).sum(), x)
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(linear_cka))(x.detach(), y), expected)

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import BertTokenizerFast
 
 import fsd.encoding
@@ -184,13 +185,19 @@ def flip_a_byte(path):
     path.write_bytes(content)
 
 
+def another_dtype(path):
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({name: tensor.bfloat16() for name, tensor in load_file(path).items()}, path, metadata)
+
+
 @pytest.mark.parametrize("damage", [
     lambda path: path.write_bytes(b""),
     lambda path: path.write_bytes(b"not safetensors at all"),
     lambda path: path.write_bytes(path.read_bytes()[:-10]),
     lambda path: save_file({"input_ids": torch.zeros(2, 2)}, path),
-    flip_a_byte,
-], ids=["empty", "garbage", "truncated", "foreign", "flipped"])
+    flip_a_byte, another_dtype,
+], ids=["empty", "garbage", "truncated", "foreign", "flipped", "another dtype"])
 def test_a_damaged_cache_is_made_again_with_one_warning(tmp_path, tokenizer, caplog, damage):
     root = write_rte(tmp_path, "train")
     expected = encode_split(RTE, root, "train", tokenizer, 16)

@@ -488,6 +488,15 @@ def test_offset_features_beside_a_memory_of_noise():
         assert value.item() == pytest.approx(reference, rel=1e-4)
 
 
+def test_small_centroids_beside_a_large_one_keep_their_digits():
+    memory = torch.cat([torch.full((1, 64), 1e3), 1e-3 * normal(2, 64).float()]).requires_grad_()
+    norms = memory_products(memory).norms
+    (gradient,) = torch.autograd.grad(norms.sum(), memory)
+    exact = memory.detach().double()
+    torch.testing.assert_close(norms.double(), exact.norm(dim=1), rtol=1e-6, atol=0)  # a few roundings of 6e-8
+    torch.testing.assert_close(gradient.double(), exact / exact.norm(dim=1, keepdim=True), rtol=1e-6, atol=0)
+
+
 def test_zero_memory_rows():
     (student, teacher), (student_memory, teacher_memory) = hidden_states(), memories()
     student_memory[[1, 4]] = 0

@@ -66,3 +66,9 @@ def test_a_run_without_its_curves_is_refused(runs, run_script, tmp_path):
 def test_no_results_file(runs, run_script, tmp_path):
     ended = run_script("scripts/quickstart_report.py", *as_flags(runs | {"results_file": tmp_path / "none.csv"}))
     assert ended.status == 2 and "no such file" in ended.last_line
+
+
+def test_a_figure_over_another_file_is_refused(runs, run_script):
+    before = runs["results_file"].read_bytes()
+    ended = run_script("scripts/quickstart_report.py", *as_flags(runs | {"figure": runs["results_file"]}))
+    assert ended.status == 2 and "--figure" in ended.last_line and runs["results_file"].read_bytes() == before

@@ -8,8 +8,10 @@
 train_memory.py builds the memory, which only gamma_g above 0 needs.
 """
 
-from fsd.arguments import add_memory_arguments, distillation_parser, number, parse_distillation
-from fsd.files import exit_on_input_error
+from fsd.cli.arguments import add_memory_arguments, distillation_parser
+from fsd.cli.checks import parse_distillation
+from fsd.cli.parser import number
+from fsd.system.errors import exit_on_input_error
 
 
 def main():
@@ -20,7 +22,7 @@ def main():
     group.add_argument("--gamma_g", type=number(float, 0), default=0.5, help="weight of the global inter-feature structure")
     args = parse_distillation(parser)
 
-    from fsd.experiment import distill
+    from fsd.cli.distill import distill
 
     distill(args, args.gamma_i, args.gamma_l, args.gamma_g, args.gamma_m, args.teacher_memory_path)
 

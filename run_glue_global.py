@@ -6,8 +6,9 @@
 train_memory.py builds the memory.
 """
 
-from fsd.arguments import add_memory_arguments, distillation_parser, parse_distillation
-from fsd.files import exit_on_input_error
+from fsd.cli.arguments import add_memory_arguments, distillation_parser
+from fsd.cli.checks import parse_distillation
+from fsd.system.errors import exit_on_input_error
 
 
 def main():
@@ -15,7 +16,7 @@ def main():
     add_memory_arguments(parser)
     args = parse_distillation(parser, gamma_g=1.0)
 
-    from fsd.experiment import distill
+    from fsd.cli.distill import distill
 
     distill(args, gamma_g=1.0, gamma_m=args.gamma_m, teacher_memory_path=args.teacher_memory_path)
 

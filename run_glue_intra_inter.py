@@ -5,8 +5,9 @@
     KD:    L_KD                     python run_glue_intra_inter.py --beta 0 …
 """
 
-from fsd.arguments import distillation_parser, parse_distillation
-from fsd.files import exit_on_input_error
+from fsd.cli.arguments import distillation_parser
+from fsd.cli.checks import parse_distillation
+from fsd.system.errors import exit_on_input_error
 
 
 def main():
@@ -14,7 +15,7 @@ def main():
     parser.add_argument("--internal", action="store_true", help="structure inside each example (FSD_I) instead of between them")
     args = parse_distillation(parser)
 
-    from fsd.experiment import distill
+    from fsd.cli.distill import distill
 
     distill(args, gamma_i=float(args.internal), gamma_l=float(not args.internal))
 

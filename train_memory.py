@@ -6,14 +6,15 @@
 Build it with the teacher, length and padding mode (--mask_padding) that the student will be trained with.
 """
 
-from fsd.arguments import memory_parser, parse_memory
-from fsd.files import exit_on_input_error
+from fsd.cli.arguments import memory_parser
+from fsd.cli.checks import parse_memory
+from fsd.system.errors import exit_on_input_error
 
 
 def main():
     args = parse_memory(memory_parser(__doc__))
 
-    from fsd.memory_building import build_memory
+    from fsd.cli.build_memory import build_memory
 
     build_memory(args)
 

@@ -1,1 +1,23 @@
-"""Feature structure distillation with centered kernel alignment (arXiv 2204.08922)."""
+"""Feature structure distillation with centered kernel alignment (arXiv 2204.08922).
+
+The public names are loaded when they are first used, so that ``import fsd`` itself is light and loads no torch.
+"""
+
+from importlib import import_module
+
+_PLACES = {
+    "linear_cka": "method.cka", "kd_loss": "method.losses", "intra_feature_loss": "method.losses",
+    "local_inter_feature_loss": "method.losses", "global_inter_feature_loss": "method.global_structure",
+    "TeacherMemory": "memory.teacher_memory", "StudentMemory": "memory.student_memory",
+}
+__all__ = list(_PLACES)
+
+
+def __getattr__(name):
+    if name not in _PLACES:
+        raise AttributeError(f"module 'fsd' has no attribute {name!r}")
+    return getattr(import_module(f"fsd.{_PLACES[name]}"), name)
+
+
+def __dir__():
+    return [*globals(), *_PLACES]

@@ -23,8 +23,11 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fsd.arguments import Parser, add_hardware_arguments, distillation_parser, number
-from fsd.files import InputError, exit_on_input_error, write_json
+from fsd.cli.arguments import add_hardware_arguments, distillation_parser
+from fsd.cli.parser import Parser, number
+from fsd.glue.tasks import find_task
+from fsd.system.errors import InputError, exit_on_input_error
+from fsd.system.files import write_json
 
 TABLES = ("methods", "growth", "memory", "large")
 # Quantiles of the official training files' lengths in WordPiece tokens, cut to 128.
@@ -36,7 +39,7 @@ LENGTHS = {
 METHODS = {
     "KD": {}, "FSD_I": {"gamma_i": 1.0}, "FSD_L": {"gamma_l": 1.0}, "FSD_G": {"gamma_g": 1.0},
     "FSD_IL": {"gamma_i": 1.0, "gamma_l": 1.0}, "FSD_ILG": {"gamma_i": 1.0, "gamma_l": 1.0, "gamma_g": 1.0},
-}  # fmt: skip
+}
 MNLI_EXAMPLES, MNLI_CENTROIDS, BASE_FEATURES = 392_702, 300, 128 * 768
 
 
@@ -54,7 +57,7 @@ class Size:
     def describe(self):
         """What the tables' rows are headed by."""
         return (f"{self.name}: width {self.hidden_size}, {self.teacher_layers}→{self.teacher_layers // 2} layers, "
-                f"B {self.batch_size}, S {self.length}, K {self.centroids}")  # fmt: skip
+                f"B {self.batch_size}, S {self.length}, K {self.centroids}")
 
 
 @dataclass
@@ -87,13 +90,13 @@ def main():
     if args.output and Path(args.output).is_dir():
         raise InputError(f"--output {args.output} is a folder; name a file")
 
-    from fsd import tracking
-    from fsd.hardware import describe_device, pick_device
+    from fsd.records.versions import versions
+    from fsd.system.devices import describe_device, pick_device
 
     device = pick_device(args.no_cuda)
-    figures = {"date": time.strftime("%Y-%m-%d"), "device": describe_device(device), **tracking.versions(), "tables": {}}
+    figures = {"date": time.strftime("%Y-%m-%d"), "device": describe_device(device), **versions(), "tables": {}}
     print(f"{figures['date']}, {figures['device']}, torch {figures['torch']}, transformers {figures['transformers']}, "
-          f"commit {figures['commit']}\n", flush=True)  # fmt: skip
+          f"commit {figures['commit']}\n", flush=True)
     measure = {"methods": measure_methods, "growth": measure_growth, "memory": measure_memory, "large": measure_large}
     for name in args.tables:
         figures["tables"][name] = measure[name](args, device)
@@ -138,7 +141,8 @@ class Bench:
     def __init__(self, size, device, steps, folder):
         from transformers import BertConfig
 
-        from fsd.models import freeze, new_bert
+        from fsd.models.loading import freeze
+        from fsd.models.student import new_bert
 
         self.size, self.device, self.steps, self.folder = size, device, steps, folder
         config = BertConfig(
@@ -156,7 +160,7 @@ class Bench:
         import numpy as np
         import torch
 
-        from fsd.encoding import EncodedDataset
+        from fsd.glue.dataset import EncodedDataset
 
         generator = torch.Generator().manual_seed(0)
         places = (np.arange(self.examples) + 0.5) / self.examples
@@ -177,55 +181,57 @@ class Bench:
 
     def ours(self, method, *flags, lengths="CoLA"):
         """Our loop with a method of ``METHODS`` and these flags of the command line."""
-        from fsd.losses import memory_products
-        from fsd.memory import StudentMemory
-        from fsd.objective import Objective, layer_pairs
-        from fsd.teacher_cache import TeacherCache
-        from fsd.tracking import Tracker
-        from fsd.training import Run, half_precision, train, update_batches
+        from fsd.cli.experiment import training_settings
+        from fsd.memory.student_memory import StudentMemory
+        from fsd.method.global_structure import memory_products
+        from fsd.method.objective import Objective, layer_pairs
+        from fsd.records.tracking import Tracker
+        from fsd.training.loop import train
+        from fsd.training.run import Run
+        from fsd.training.teacher_cache import TeacherCache
 
-        size = self.size
+        size, data = self.size, self.data[lengths]
         args = distillation_parser("").parse_args([
             "--task_name", "CoLA", "--data_dir", ".", "--output_dir", str(self.folder), "--per_gpu_train_batch_size",
             str(size.batch_size), "--max_seq_length", str(size.length), "--save_steps", str(10**9), *flags,
-        ])  # fmt: skip
+        ])
+        settings = training_settings(args)
         pair = layer_pairs(size.teacher_layers, size.teacher_layers // 2)[0]
         objective = Objective(0.5, 5.0, 1.0, gamma_m=1e-4, pairs=(pair,), global_pair=pair, **METHODS[method])
-        run = Run(args, _Named(method), objective, self.device, None, self.student, self.data[lengths], [], self.teacher)
+        student_memory = teacher_memory = cache = None
         if objective.needs_memory:
-            width = size.length * size.hidden_size
-            run.student_memory = StudentMemory(size.centroids, width, 0).to(self.device)
-            run.teacher_memory = memory_products(StudentMemory(size.centroids, width, 1).centroids.detach().to(self.device))
+            memories = [StudentMemory(size.centroids, size.length, size.hidden_size, seed).to(self.device) for seed in (0, 1)]
+            student_memory, teacher_memory = memories[0], memory_products(memories[1].centroids.detach())
         if args.cache_teacher:
             layers = [teacher for teacher, _ in objective.compared_pairs]
-            run.teacher_cache = TeacherCache("ram", self.teacher, run.train_set, layers, args.mask_padding, half_precision(args))
+            cache = TeacherCache("ram", self.teacher, "", data, layers, args.mask_padding, settings.precision)
             with contextlib.redirect_stderr(io.StringIO()):
-                run.teacher_cache.fill()
+                cache.fill()
+        run = Run(find_task("CoLA"), objective, settings, self.folder, self.device, None, self.student, data, [], self.teacher,
+                  student_memory, teacher_memory, cache)
         tracker = Tracker(self.folder, "benchmark")
-        args.seed = min(range(100), key=lambda seed: self.bias(run, seed))
-        batches = [(len(batch), self.cut(run, batch)) for update in update_batches(run, 0) for batch in update]
+        seed = min(range(100), key=lambda seed: self.bias(with_settings(run, seed=seed)))
+        batches = [(len(batch), self.cut(run, batch)) for update in with_settings(run, seed=seed).update_batches(0)
+                   for batch in update]
 
         def steps(count):
-            run.steps = args.max_steps = count
-            with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-                train(run, tracker)
+            with contextlib.redirect_stderr(io.StringIO()):  # its log
+                train(with_settings(run, seed=seed, max_steps=count), tracker)
 
         options = " ".join(flag for flag in flags if flag != "ram")
         options += f" ({lengths}'s lengths)" if args.mask_padding else ""
         precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
         return Contender(method, options, steps, self.flops(batches, args.cache_teacher), precision)
 
-    def bias(self, run, seed):
-        """How far the first batches under this seed, those of a block, are from the average length of all."""
-        from fsd.training import update_batches
-
-        run.args.seed = seed
-        longest = [run.train_set.lengths[batch].max().item() for update in update_batches(run, 0) for batch in update]
+    def bias(self, run):
+        """How far a run's first batches, those of a block, are from the average length of all."""
+        longest = [run.train_set.lengths[batch].max().item() for update in run.update_batches(0) for batch in update]
         return abs(statistics.fmean(longest[: self.steps]) - statistics.fmean(longest))
 
     def cut(self, run, indices):
         """The length that a batch runs at."""
-        return run.train_set.batch(indices, run.args.mask_padding, run.length_buckets)["input_ids"].shape[1]
+        batch = run.train_set.batch(indices, run.settings.mask_padding, run.settings.length_buckets)
+        return batch["input_ids"].shape[1]
 
     def flops(self, batches, cached):
         """Floating-point operations of the models' matrix products in an average step over [(examples, length)].
@@ -238,11 +244,9 @@ class Bench:
         return statistics.fmean(examples * length * (24 * d * d + 4 * length * d) * passes for examples, length in batches)
 
 
-@dataclass(frozen=True)
-class _Named:
-    """What the training loop wants of a task: a name for its progress bar."""
-
-    name: str
+def with_settings(run, **changes):
+    """The run with other settings."""
+    return replace(run, settings=replace(run.settings, **changes))
 
 
 def measure_blocks(bare, contenders, steps, pairs, device):
@@ -397,16 +401,16 @@ def report_steps(size, bare, contenders, pairs, steps, device):
             "examples_per_second": size.batch_size / seconds, "peak_mb": c.peak_bytes / 1e6, "ratio": ratio[1],
             "ratio_quartiles": [ratio[0], ratio[2]], "ratio_to_plain": to_own,
             "share_of_ceiling": c.flops / seconds / ceilings[c.precision],
-        })  # fmt: skip
+        })
     print(f"\n**{size.describe()}**; {pairs} pairs of {steps} steps; ceiling "
-          + ", ".join(f"{name} {value / 1e12:.3g} TFLOP/s" for name, value in sorted(ceilings.items())) + "\n")  # fmt: skip
+          + ", ".join(f"{name} {value / 1e12:.3g} TFLOP/s" for name, value in sorted(ceilings.items())) + "\n")
     print_table(
         ["method", "options", "ms a step", "examples/s", "peak MB", "ratio to bare (quartiles)", "to itself without options",
          "of ceiling"],
         [[r["method"], r["options"], f"{r['ms']:.3g}", f"{r['examples_per_second']:.4g}", f"{r['peak_mb']:.0f}",
           f"{r['ratio']:.3f} ({r['ratio_quartiles'][0]:.3f}–{r['ratio_quartiles'][1]:.3f})",
           f"{r['ratio_to_plain']:.3f}" if r["ratio_to_plain"] else "", f"{r['share_of_ceiling']:.0%}"] for r in rows],
-    )  # fmt: skip
+    )
     return rows
 
 
@@ -426,12 +430,11 @@ def print_table(header, rows):
 
 def measure_memory(args, device):
     """Table: the memory's passes and its whole build, with and without the features kept, beside one teacher forward."""
-    from argparse import Namespace
-
     import torch
 
-    from fsd.kmeans import Plan, cluster
-    from fsd.memory_building import TeacherFeatures
+    from fsd.memory.clustering_plan import Plan
+    from fsd.memory.streaming_kmeans import cluster
+    from fsd.training.teacher_features import TeacherFeatures
 
     rows = []
     for size, _, _ in sizes(args, device):
@@ -441,12 +444,9 @@ def measure_memory(args, device):
             bench = Bench(size, device, batches, Path(folder))
         data = bench.data["CoLA"].subset(torch.arange(batches * size.batch_size))
         width = size.length * size.hidden_size
-        settings = Namespace(
-            per_gpu_memory_train_batch_size=size.batch_size, mask_padding=False, max_seq_length=size.length, logging_steps=10**9,
-        )
 
-        # The builder drops the layers that it need not run.
-        builder_teacher = copy.deepcopy(bench.teacher)
+        encoder = copy.deepcopy(bench.teacher.bert)
+        encoder.encoder.layer = encoder.encoder.layer[: size.teacher_layers - 1]  # as train_memory.py does
 
         def forward_once(teacher=bench.teacher, data=data, size=size):
             with torch.no_grad():
@@ -455,8 +455,8 @@ def measure_memory(args, device):
                     batch.pop("labels")
                     teacher(**batch)
 
-        def build(cache_bytes, teacher=builder_teacher, data=data, size=size, width=width, settings=settings):
-            features = TeacherFeatures(teacher, size.teacher_layers - 1, data, settings, None)
+        def build(cache_bytes, encoder=encoder, data=data, size=size, width=width):
+            features = TeacherFeatures(encoder, data, size.batch_size, False, None, 10**9)
             plan = Plan(len(data), width, size.centroids, 3, cache_bytes)
             with contextlib.redirect_stderr(io.StringIO()):
                 return cluster(features.batches, plan, seed=0, device=device, tolerance=0).history
@@ -492,7 +492,8 @@ def measure_large(args, device):
     """What a plan for MNLI at BERT-base says beforehand, and what a build of that width then takes."""
     import torch
 
-    from fsd.kmeans import Plan, cluster
+    from fsd.memory.clustering_plan import Plan
+    from fsd.memory.streaming_kmeans import cluster
 
     print(f"\n**MNLI's sizes**: {Plan(MNLI_EXAMPLES, BASE_FEATURES, MNLI_CENTROIDS).describe()}\n", flush=True)
     generator = torch.Generator(device).manual_seed(0)
@@ -519,11 +520,11 @@ def measure_large(args, device):
             device,
         )
     clustering_seconds = seconds - sum(report.seconds for report in clustering.history)
-    print(f"{count:,} examples: {seconds:.0f} s, of which features {3 * generating * count:.0f} s; peak memory "
+    print(f"{count:,} examples: {seconds:.0f} s, of which features {3 * generating * count:.0f} s; peak RAM "
           f"{peak.bytes / 1e9:.2f} GB, planned {plan.peak_bytes / 1e9:.2f} GB; clusters of {int(clustering.counts.min())} to "
-          f"{int(clustering.counts.max())} examples")  # fmt: skip
+          f"{int(clustering.counts.max())} examples")
     return [{"examples": count, "seconds": seconds, "peak_bytes": peak.bytes, "planned_bytes": plan.peak_bytes,
-             "rest_seconds": clustering_seconds, "passes": [report.describe() for report in clustering.history]}]  # fmt: skip
+             "rest_seconds": clustering_seconds, "passes": [report.describe() for report in clustering.history]}]
 
 
 if __name__ == "__main__":

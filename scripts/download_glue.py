@@ -19,8 +19,10 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from fsd.files import InputError, exit_on_input_error, put_in_place
-from fsd.glue import TASKS, find_task, read_file
+from fsd.glue.files import read_file
+from fsd.glue.tasks import TASKS, find_task
+from fsd.system.errors import InputError, exit_on_input_error
+from fsd.system.files import put_in_place
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/glue/data"
 OFFICIAL_MRPC_URL = "https://dl.fbaipublicfiles.com/senteval/senteval_data"  # GLUE's own address lacks MRPC's texts

@@ -4,23 +4,15 @@
         --output_dir TEACHER --do_train --do_eval --do_lower_case --per_gpu_train_batch_size 32 --num_train_epochs 3
 """
 
-from fsd import arguments
-from fsd.files import exit_on_input_error
+from fsd.cli.arguments import finetuning_parser
+from fsd.cli.checks import parse_training
+from fsd.system.errors import exit_on_input_error
 
 
 def main():
-    parser = arguments.Parser(__doc__)
-    arguments.add_data_arguments(parser)
-    arguments.add_model_arguments(parser, "pretrained model")
-    arguments.add_run_arguments(parser)
-    arguments.add_output_arguments(parser)
-    arguments.add_training_arguments(parser)
-    arguments.add_hardware_arguments(parser)
-    # No structure is compared here, so cutting batches to their longest example changes nothing but the speed.
-    parser.set_defaults(mask_padding=True)
-    args = arguments.parse_training(parser)
+    args = parse_training(finetuning_parser(__doc__))
 
-    from fsd.experiment import finetune
+    from fsd.cli.finetune import finetune
 
     finetune(args)
 

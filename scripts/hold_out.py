@@ -9,10 +9,13 @@ same rows). Give HELD as --data_dir to the other scripts.
 import random
 from pathlib import Path
 
-from fsd.arguments import Parser, add_seed_argument, number
-from fsd.files import InputError, check_folder, exit_on_input_error, folder_written_whole
-from fsd.glue import TASKS, find_task, read_split
-from fsd.seeds import stream_seed
+from fsd.cli.arguments import add_seed_argument
+from fsd.cli.parser import Parser, number
+from fsd.glue.files import read_split
+from fsd.glue.tasks import TASKS, find_task
+from fsd.system.errors import InputError, exit_on_input_error
+from fsd.system.files import check_folder, written_whole
+from fsd.system.random_streams import stream_seed
 
 
 def main():
@@ -32,7 +35,7 @@ def main():
         raise InputError(f"--output_dir {args.output_dir}: {folder} is not empty; name another folder")
     if folder.parent.resolve() == split.path.parent.resolve():
         raise InputError(f"--output_dir {args.output_dir} is the task's own folder, where the parts would be taken for its "
-                         "files; name another folder")  # fmt: skip
+                         "files; name another folder")
     lines = split.path.read_bytes().removesuffix(b"\n").split(b"\n")
     header = [] if task.name == "CoLA" else [lines.pop(0)]
     if len(lines) < 2:
@@ -41,7 +44,7 @@ def main():
     held_out = set(random.Random(stream_seed(args.seed, "held out")).sample(range(len(lines)), count))
     parts = {"train": [line for i, line in enumerate(lines) if i not in held_out]}
     parts |= {name: [line for i, line in enumerate(lines) if i in held_out] for name in task.dev_splits}
-    with folder_written_whole(folder) as temporary:
+    with written_whole(folder, folder=True) as temporary:
         for name, part in parts.items():
             (temporary / task.files[name]).write_bytes(b"\n".join(header + part) + b"\n")
     for name, part in parts.items():

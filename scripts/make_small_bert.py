@@ -7,8 +7,10 @@ The folder is what --model_name_or_path of scripts/finetune_teacher.py takes.
 
 from pathlib import Path
 
-from fsd.arguments import Parser, add_seed_argument, number
-from fsd.files import InputError, check_folder, exit_on_input_error
+from fsd.cli.arguments import add_seed_argument
+from fsd.cli.parser import Parser, number
+from fsd.system.errors import InputError, exit_on_input_error
+from fsd.system.files import check_folder
 
 
 def main():
@@ -16,7 +18,7 @@ def main():
     parser.add_argument("--vocab", required=True, help="a lower-case WordPiece vocabulary, one entry a line")
     parser.add_argument("--output_dir", required=True, help="folder to write; an earlier model in it is replaced")
     sizes = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 512,
-             "max_position_embeddings": 128}  # fmt: skip
+             "max_position_embeddings": 128}
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=number(int, 1), default=default, help="as in BERT's config")
     add_seed_argument(parser)
@@ -25,9 +27,9 @@ def main():
     if args.hidden_size % args.num_attention_heads:
         raise InputError(f"--hidden_size {args.hidden_size} is no multiple of --num_attention_heads {args.num_attention_heads}")
 
-    from fsd.checkpoints import save_model
-    from fsd.model_files import make_config
-    from fsd.models import new_bert, parameter_count
+    from fsd.models.model_files import make_config
+    from fsd.models.student import new_bert, parameter_count
+    from fsd.records.checkpoints import save_model
 
     tokenizer = read_tokenizer(args.vocab)
     given = {name: getattr(args, name) for name in sizes}
@@ -35,7 +37,7 @@ def main():
     encoder = new_bert(config, args.seed).bert
     save_model(args.output_dir, encoder, tokenizer)
     print(f"wrote {args.output_dir}: {args.num_hidden_layers} layers of width {args.hidden_size}, "
-          f"{len(tokenizer)} entries, {parameter_count(encoder):,} parameters")  # fmt: skip
+          f"{len(tokenizer)} entries, {parameter_count(encoder):,} parameters")
 
 
 def read_tokenizer(path):

@@ -18,9 +18,11 @@ import string
 from functools import partial
 from pathlib import Path
 
-from fsd.arguments import Parser, add_seed_argument, number
-from fsd.files import check_folder, exit_on_input_error, write_text
-from fsd.seeds import stream_seed
+from fsd.cli.arguments import add_seed_argument
+from fsd.cli.parser import Parser, number
+from fsd.system.errors import exit_on_input_error
+from fsd.system.files import check_folder, write_text
+from fsd.system.random_streams import stream_seed
 
 # ---- Drawing words and joining them ----
 

@@ -9,20 +9,21 @@ The last run of each method in the results file counts; its model is loaded and 
 import math
 import statistics
 import time
-from argparse import Namespace
 from pathlib import Path
 
-from fsd.arguments import Parser, add_hardware_arguments
-from fsd.files import InputError, check_folder, exit_on_input_error, read_json, written_whole
-from fsd.glue import METRIC_NAMES, find_task
-from fsd.results import read_results
+from fsd.cli.arguments import add_hardware_arguments
+from fsd.cli.parser import Parser
+from fsd.glue.tasks import METRIC_NAMES, find_task
+from fsd.records.results import read_results
+from fsd.system.errors import InputError, exit_on_input_error
+from fsd.system.files import check_folder, read_json, written_whole
 
 METHODS = ("teacher", "KD", "FSD_I", "FSD_L", "FSD_G", "FSD_IL", "FSD_ILG")
 COLORS = dict(zip(METHODS, ("#888888", "#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00"), strict=True))
 PANELS = {
     "cross_entropy": "task loss", "dark_knowledge": "dark knowledge", "intra": "intra-feature loss",
     "local_inter": "local inter-feature loss", "global_cosine": "global inter-feature loss, its cosines",
-}  # fmt: skip
+}
 BATCH_SIZES = (1, 32)
 ROUNDS = 30
 
@@ -59,7 +60,7 @@ def runs_to_compare(path):
     tasks = sorted({row["task"] for row in rows})
     if len(tasks) != 1 or set(methods) - set(METHODS):
         raise InputError(f"--results_file {path}: runs of one task with methods among {', '.join(METHODS)} are compared, not "
-                         f"{', '.join(sorted(set(methods))) or 'none'} on {', '.join(tasks) or 'none'}")  # fmt: skip
+                         f"{', '.join(sorted(set(methods))) or 'none'} on {', '.join(tasks) or 'none'}")
     last = dict(zip(methods, rows, strict=True))
     for method, row in last.items():
         for name in (*METRIC_NAMES, "seconds"):
@@ -94,21 +95,24 @@ def read_curves(run_file, method, row):
 
 def measure_models(results, no_cuda):
     """(device in words, {method: number of parameters}, {method: [ms an example for each of BATCH_SIZES]})."""
-    from fsd import models
-    from fsd.encoding import encode_split
-    from fsd.hardware import describe_device, pick_device
+    from fsd.glue.encoding import encode_split
+    from fsd.models.hub import find_model
+    from fsd.models.loading import load_finetuned
+    from fsd.models.student import parameter_count
+    from fsd.models.tokenizer import load_tokenizer
+    from fsd.system.devices import describe_device, pick_device
 
     device, flag = pick_device(no_cuda), "--results_file: output_dir"
     row = next(iter(results.values()))
     task, run = find_task(row["task"]), read_run(row["output_dir"])
-    tokenizer = models.load_tokenizer(run, row["output_dir"], flag)
+    tokenizer = load_tokenizer(find_model(run["tokenizer_name"] or row["output_dir"], flag), run["do_lower_case"])
     loaded = {
-        method: models.load_finetuned(run, row["output_dir"], flag, task, tokenizer).to(device).eval()
+        method: load_finetuned(find_model(row["output_dir"], flag), task, tokenizer, run["max_seq_length"]).to(device).eval()
         for method, row in results.items()
     }
-    dataset = encode_split(task, run.data_dir, "dev", tokenizer, run.max_seq_length).to(device)
+    dataset = encode_split(task, run["data_dir"], "dev", tokenizer, run["max_seq_length"]).to(device)
     by_size = [latencies(loaded, dataset, size) for size in BATCH_SIZES]
-    sizes = {method: models.parameter_count(model) for method, model in loaded.items()}
+    sizes = {method: parameter_count(model) for method, model in loaded.items()}
     return describe_device(device), sizes, {method: [times[method] for times in by_size] for method in loaded}
 
 
@@ -121,19 +125,18 @@ def read_run(output_dir):
     path = Path(output_dir) / "training_args.json"
     value = read_json(path)
     flags = value.get("arguments") if isinstance(value, dict) else None
-    kinds = {"data_dir": str, "max_seq_length": int, "do_lower_case": bool, "tokenizer_name": (str, type(None)),
-             "cache_dir": (str, type(None))}  # fmt: skip
+    kinds = {"data_dir": str, "max_seq_length": int, "do_lower_case": bool, "tokenizer_name": (str, type(None))}
     for name, kind in kinds.items():
         if not isinstance(flags, dict) or not isinstance(flags.get(name, ...), kind):
             raise InputError(f"{path}: it has no {name} as our runs write it; run the experiment again")
-    return Namespace(**{name: flags[name] for name in kinds})
+    return {name: flags[name] for name in kinds}
 
 
 def latencies(loaded, dataset, batch_size):
     """Each model's median milliseconds an example; the models take turns, so that a busy machine slows all alike."""
     import torch
 
-    from fsd.models import forward
+    from fsd.models.forward import forward
 
     def synchronize():
         if dataset.device.type == "cuda":
@@ -195,7 +198,7 @@ def draw(results, curves, path):
 
 def draw_scores(panel, results):
     """Bars of the task's main dev metric, and the teacher's as a dashed line across."""
-    from fsd.metrics import main_metric
+    from fsd.glue.metrics import main_metric
 
     task = find_task(next(iter(results.values()))["task"])
     name = main_metric(task)

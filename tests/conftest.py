@@ -13,8 +13,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import torch  # noqa: E402
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer  # noqa: E402
 
-from fsd.glue import find_task  # noqa: E402
-from fsd.models import name_labels  # noqa: E402
+from fsd.glue.tasks import find_task  # noqa: E402
+from fsd.models.loading import name_labels  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,0 +1,114 @@
+"""Build a teacher memory: from the arguments to ``memory.safetensors``."""
+
+import logging
+import time
+from pathlib import Path
+
+from fsd.cli.checks import named_model
+from fsd.cli.experiment import deciding_settings
+from fsd.glue.dataset import train_subset
+from fsd.glue.encoding import encode_split, tokenizer_hash
+from fsd.glue.tasks import find_task
+from fsd.memory.clustering_plan import Plan
+from fsd.memory.streaming_kmeans import cluster
+from fsd.memory.teacher_memory import TeacherMemory
+from fsd.method.objective import layer_pairs
+from fsd.models.loading import freeze, load_finetuned
+from fsd.models.model_files import read_config
+from fsd.models.tokenizer import load_tokenizer
+from fsd.records.resuming import find_resume_point, locked_output_dir, prepare_output_dir, write_record
+from fsd.records.tracking import Tracker
+from fsd.records.versions import describe_versions, versions
+from fsd.system.devices import describe_device, pick_device
+from fsd.system.errors import InputError
+from fsd.system.hashes import model_hash
+from fsd.system.launcher import is_main_process
+from fsd.system.logs import start_logging
+from fsd.system.processes import check_same, process_group, world_size
+from fsd.system.signals import Stopped
+from fsd.training.teacher_features import TeacherFeatures
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE = "clustering.safetensors"  # what is kept between passes, until the memory is written
+
+
+def build_memory(args):
+    """Cluster the teacher's features as the arguments say and write ``memory.safetensors``."""
+    task, device = find_task(args.task_name), pick_device(args.no_cuda)
+    with start_logging(), process_group(device):
+        source, config_source = named_model(args, "model_name_or_path"), named_model(args, "config_name")
+        tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or source, args.do_lower_case)
+        config = config_source and read_config(config_source)
+        teacher = freeze(load_finetuned(source, task, tokenizer, args.max_seq_length, config))
+        dataset = encode_split(task, args.data_dir, "train", tokenizer, args.max_seq_length, args.overwrite_cache)
+        if args.max_train_samples > 0:
+            dataset = train_subset(dataset, args.max_train_samples, args.seed)
+        if args.num_centroid > len(dataset):
+            raise InputError(f"--num_centroid {args.num_centroid}: only {len(dataset)} examples; lower it")
+        contents = {"model_name_or_path": model_hash(teacher), "data_dir": dataset.fingerprint}
+        check_same({f"--{name}": digest for name, digest in contents.items()})
+        settings = deciding_settings(args, contents)
+        with locked_output_dir(args.output_dir):
+            kind = f"{task.name}-memory-{args.seed}"
+            point = find_resume_point(
+                args.output_dir, settings, kind, resume=args.resume, overwrite=args.overwrite_output_dir
+            )
+            if point is not None:
+                facts = {"arguments": vars(args), "processes": world_size(), "versions": versions()}
+                prepare_output_dir(args.output_dir, point, settings, facts, args.overwrite_output_dir)
+                tracker = Tracker(args.run_file, point.run)
+                cluster_features(args, task, device, tokenizer, teacher, contents, dataset, tracker)
+                write_record(args.output_dir, point, settings, facts, finished=True)
+            if is_main_process():
+                (Path(args.output_dir) / STATE_FILE).unlink(missing_ok=True)
+
+
+def cluster_features(args, task, device, tokenizer, teacher, contents, dataset, tracker):
+    """Run the passes, or those that an earlier run has left, and write the memory."""
+    width, depth = teacher.config.hidden_size, teacher.config.num_hidden_layers
+    layer = layer_pairs(depth, 1)[0][0]
+    batch_size = args.per_gpu_memory_train_batch_size or args.per_gpu_train_batch_size
+    plan = Plan(
+        len(dataset), args.max_seq_length * width, args.num_centroid, args.memory_num_train_epochs,
+        args.feature_cache_gb * 1e9, batch_size=batch_size,
+    )
+    logger.info("memory of %s on %s; %s", task.name, describe_device(device), describe_versions())
+    logger.info("teacher: %s, hidden states %d of %d layers of width %d; length %d, %s", args.model_name_or_path, layer,
+                depth, width, args.max_seq_length, "padding masked" if args.mask_padding else "all positions")
+    logger.info("%s", plan.describe())
+    teacher.bert.encoder.layer = teacher.bert.encoder.layer[:layer]  # hidden_states[layer] needs no later ones
+    features = TeacherFeatures(
+        teacher.bert.to(device), dataset.to(device), batch_size, args.mask_padding, tracker, args.logging_steps
+    )
+    began, state_file = time.perf_counter(), Path(args.output_dir) / STATE_FILE
+    try:
+        clustering = cluster(
+            features.batches, plan, seed=args.seed, device=device, tolerance=args.memory_tolerance,
+            log=lambda report: report_pass(report, tracker), examples=features.examples, state_file=state_file,
+        )
+    except Stopped as stopped:
+        goes_on = "goes on after the last whole pass" if state_file.exists() else "begins anew"
+        raise Stopped(stopped.number, f": the same command with --resume {goes_on}") from None
+    if not is_main_process():
+        return
+    memory = TeacherMemory(
+        clustering.centroids.view(args.num_centroid, args.max_seq_length, width), clustering.counts, clustering.assignment,
+        task=task.name, teacher=args.model_name_or_path, teacher_hash=contents["model_name_or_path"],
+        tokenizer_hash=tokenizer_hash(tokenizer), data_hash=dataset.data_hash, layer=layer, mask_padding=args.mask_padding,
+        examples=len(dataset), passes=clustering.passes, inertia=clustering.inertia, seed=args.seed,
+    )
+    path = memory.save(args.output_dir)
+    seconds = time.perf_counter() - began
+    tracker.finish(vars(args), {"inertia": clustering.inertia, "seconds": seconds}, clustering.passes)
+    logger.info("wrote %s: %d centroids, %d to %d examples each, inertia %.6g, %.1f s", path, args.num_centroid,
+                clustering.counts.min(), clustering.counts.max(), clustering.inertia, seconds)
+
+
+def report_pass(report, tracker):
+    """Send a pass's figures to the log and to TensorBoard."""
+    logger.info("%s", report.describe())
+    values = {"inertia": report.inertia, "refilled": report.refilled, "seconds": report.seconds}
+    if report.shift is not None:
+        values["shift"] = report.shift
+    tracker.scalars("memory", values, report.number)

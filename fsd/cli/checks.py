@@ -1,0 +1,153 @@
+"""Command lines parsed and checked before anything heavy is imported. Contradictions become an :class:`InputError`."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from fsd.glue.files import find_split, find_task_folder
+from fsd.glue.tasks import find_task
+from fsd.models.hub import find_model
+from fsd.records.output_folder import check_output_dir, is_resumable
+from fsd.records.results import check_results_file
+from fsd.system.errors import InputError
+from fsd.system.files import check_folder
+from fsd.system.launcher import is_main_process, started_alone
+
+MODELS = ("model_name_or_path", "config_name", "tokenizer_name", "student_model_name_or_path", "student_config_name",
+          "model_name_or_path_for_copy")
+
+
+def parse_training(parser):
+    """Parse and check the command line of teacher fine-tuning."""
+    args = parse_run(parser)
+    check_models(args)
+    return args
+
+
+def parse_distillation(parser, gamma_g=None):
+    """Parse and check one of the three distillation scripts' command lines.
+
+    ``gamma_g`` is the global structure's weight where the script has no flag for it.
+    """
+    args = parse_run(parser)
+    if args.model_name_or_path_for_copy and not args.copy_teacher:
+        raise InputError("--model_name_or_path_for_copy needs --copy_teacher")
+    if args.cache_teacher and not args.do_train:
+        raise InputError("--cache_teacher needs --do_train")
+    if args.cache_teacher == "ram" and not started_alone():
+        raise InputError("--cache_teacher ram: each process would keep all of it; name a folder, which they share")
+    if args.cache_teacher and args.alpha == 1 and args.beta == 0:
+        raise InputError("--cache_teacher: with --alpha 1 --beta 0 no loss compares with the teacher; leave it out")
+    gamma_g = getattr(args, "gamma_g", 0.0) if gamma_g is None else gamma_g
+    if args.do_train and args.beta * gamma_g != 0 and not args.teacher_memory_path:
+        raise InputError("the global structure needs --teacher_memory_path; build it with train_memory.py")
+    if getattr(args, "teacher_memory_path", None) and not Path(args.teacher_memory_path).exists():
+        raise InputError(f"--teacher_memory_path {args.teacher_memory_path}: nothing there; build it with train_memory.py")
+    check_models(args)
+    return args
+
+
+def parse_memory(parser):
+    """Parse and check the command line of ``train_memory.py``."""
+    args = parser.parse_args()
+    warn_of_flags_without_effect(args, "local_rank", "num_train_epochs", "save_steps")
+    check_data(args, train=True)
+    check_outputs(args)
+    check_models(args)
+    return args
+
+
+def parse_run(parser):
+    """Parse and check a script that trains and evaluates, but for its models: the hub is asked once all else is good."""
+    args = parser.parse_args()
+    warn_of_flags_without_effect(args, "local_rank")
+    check_data(args, args.do_train, args.do_train or args.do_eval, args.do_predict)
+    if not (args.do_train or args.do_eval or args.do_predict):
+        raise InputError("nothing to do: give --do_train, --do_eval or --do_predict")
+    if args.do_train and not args.model_name_or_path:
+        raise InputError("--do_train needs --model_name_or_path")
+    if args.evaluate_during_training and not args.do_train:
+        raise InputError("--evaluate_during_training needs --do_train")
+    if args.eval_all_checkpoints and not args.do_eval:
+        raise InputError("--eval_all_checkpoints needs --do_eval")
+    if args.overwrite_output_dir and not args.do_train:
+        raise InputError("--overwrite_output_dir needs --do_train: without training there is nothing to replace it with")
+    if args.resume and not args.do_train:
+        raise InputError("--resume needs --do_train: it goes on with a training run")
+    if args.fp16 and args.bf16:
+        raise InputError("--fp16 and --bf16 exclude each other: leave one of them out")
+    if args.group_by_length and not args.mask_padding:
+        raise InputError("--group_by_length needs --mask_padding: at full length it would gain nothing")
+    if args.compile and args.do_train:
+        check_compiler()
+    if args.do_train:
+        check_outputs(args)
+    else:
+        check_saved(args)
+    return args
+
+
+def warn_of_flags_without_effect(args, *names):
+    """One line for each of these flags that was given."""
+    for name in names:
+        if getattr(args, name) is not None and is_main_process():
+            print(f"warning: --{name} is taken for compatibility only and has no effect", file=sys.stderr)
+
+
+def check_data(args, train=False, dev=False, test=False):
+    """Refuse an unknown task, or a data folder without it or without the files of these splits."""
+    task = find_task(args.task_name)
+    find_task_folder(task, args.data_dir)
+    splits = ["train"] * train + list(task.dev_splits) * dev
+    splits += [split for split in task.test_splits if test and split != "ax"]
+    for split in splits:
+        find_split(task, args.data_dir, split)
+
+
+def named_model(args, name):
+    """The :class:`fsd.models.hub.ModelSource` that the flag ``--name`` names, or None where it is not given."""
+    value = getattr(args, name, None)
+    return find_model(value, f"--{name}", args.cache_dir) if value else None
+
+
+def check_models(args):
+    """Refuse models that are neither there nor on the hub; those of the hub are downloaded."""
+    for name in MODELS:
+        if name != "student_model_name_or_path" or not args.do_train:  # training starts afresh where there is none
+            named_model(args, name)
+
+
+def named_checkpoint(args):
+    """The checkpoint-N to go on from that ``--student_model_name_or_path`` names, or None."""
+    name = getattr(args, "student_model_name_or_path", None)
+    return Path(name) if name and is_resumable(Path(name)) else None
+
+
+def check_outputs(args):
+    """Refuse outputs of a training run that could not be written or would spoil what is there; changes nothing on disk."""
+    if hasattr(args, "results_file"):
+        check_results_file(args.results_file)
+    check_folder(args.run_file, f"--run_file {args.run_file}")
+    names = [name for name in MODELS if name != "student_model_name_or_path"]  # which may be the output folder
+    check_output_dir(
+        args.output_dir, resume=args.resume, overwrite=args.overwrite_output_dir, checkpoint=named_checkpoint(args),
+        read={f"--{name}": getattr(args, name, None) for name in (*names, "teacher_memory_path", "data_dir")},
+        written={f"--{name}": getattr(args, name, None) for name in ("results_file", "run_file", "cache_teacher")},
+    )
+
+
+def check_saved(args):
+    """Without training: refuse a model to evaluate that is not there."""
+    flag = "student_model_name_or_path" if hasattr(args, "student_model_name_or_path") else "model_name_or_path"
+    if not getattr(args, flag) and not Path(args.output_dir).exists():
+        reason = f"nothing there to evaluate; give --do_train, or the model with --{flag}"
+        raise InputError(f"--output_dir {args.output_dir}: {reason}")
+    check_folder(args.output_dir, f"--output_dir {args.output_dir}")
+
+
+def check_compiler():
+    """Refuse ``--compile`` where the C++ compiler that it calls is missing."""
+    compiler = os.environ.get("CXX", "g++")
+    if not shutil.which(compiler):
+        raise InputError(f"--compile calls the C++ compiler {compiler}, which is not there; install it, or leave --compile out")

@@ -1,0 +1,72 @@
+"""A run in words and figures: for the log, the run's record and the results file."""
+
+import logging
+import sys
+import time
+from dataclasses import asdict
+
+from fsd.models.student import parameter_count
+from fsd.records.versions import commit, describe_versions, versions
+from fsd.system.devices import describe_device
+from fsd.system.processes import world_size
+
+logger = logging.getLogger(__name__)
+
+
+def facts_of(args, run):
+    """What ``training_args.json`` keeps to tell people: the flags, the objective, the versions."""
+    return {
+        "command": sys.argv, "arguments": vars(args), "method": run.objective.method,
+        "objective": asdict(run.objective), "weights": run.objective.weights, "steps": run.steps,
+        "processes": world_size(), "train_examples": len(run.train_set), "versions": versions(),
+    }
+
+
+def describe(args, run, start, point, tensorboard_folder):
+    """Log all that decides what this run computes."""
+    objective, processes = run.objective, world_size()
+    subset = f" (a subset, --max_train_samples {args.max_train_samples})" if args.max_train_samples > 0 else ""
+    modes = (
+        ("padding masked", args.mask_padding), ("batches of similar length", args.group_by_length), ("bf16", args.bf16),
+        ("fp16", args.fp16), ("compiled, which takes minutes at the first steps", args.compile),
+        (f"{processes} processes of {args.per_gpu_train_batch_size} examples each", processes > 1),
+    )
+    logger.info("%s on %s; %s", objective.method, describe_device(run.device), describe_versions())
+    logger.info(
+        "%s: %d training examples%s, %d steps of %d × %d, length %d, seed %d%s", run.task.name, len(run.train_set), subset,
+        run.steps, args.gradient_accumulation_steps, run.batch_size, args.max_seq_length, args.seed,
+        "".join(f", {words}" for words, is_on in modes if is_on),
+    )
+    student = "student" if run.teacher is not None else "model"
+    for role, model in (("teacher", run.teacher), (student, run.student)):
+        if model is not None:
+            shape = f"{model.config.num_hidden_layers} layers of width {model.config.hidden_size}"
+            logger.info("%s: %s, %s parameters", role, shape, f"{parameter_count(model):,}")
+    logger.info("%s's start: %s", student, start.describe())
+    if point.checkpoint is not None:
+        logger.info("goes on from %s", point.checkpoint)
+    logger.info("objective: %s", objective.formula())
+    if objective.compared_pairs:
+        pairs = ", ".join(f"({teacher}, {student})" for teacher, student in objective.compared_pairs)
+        logger.info("hidden states compared (teacher, student): %s", pairs)
+    if run.teacher_cache is not None:
+        logger.info("cache: %s", run.teacher_cache.describe())
+    logger.info("TensorBoard: %s", tensorboard_folder)
+
+
+def result_row(args, run, start, metrics, seconds):
+    """The results file's row for a finished run."""
+    objective = run.objective
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S"), "task": run.task.name, "method": objective.method,
+        "teacher": args.model_name_or_path if objective.needs_teacher else "", "output_dir": args.output_dir,
+        "seed": args.seed, "alpha": objective.alpha, "beta": objective.beta, "temperature": objective.temperature,
+        "gamma_i": objective.gamma_i, "gamma_l": objective.gamma_l, "gamma_g": objective.gamma_g,
+        "gamma_m": objective.gamma_m, "do_layerwise": getattr(args, "do_layerwise", ""), "mask_padding": args.mask_padding,
+        "copied_from": start.source, "train_samples": len(run.train_set), "max_seq_length": args.max_seq_length,
+        "batch_size": run.batch_size, "accumulation": args.gradient_accumulation_steps,
+        "epochs": args.num_train_epochs, "steps": run.steps, "learning_rate": args.learning_rate,
+        "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "float32", "group_by_length": args.group_by_length,
+        "compile": args.compile, "cache_teacher": run.teacher_cache is not None, **metrics, "seconds": round(seconds, 1),
+        "commit": commit(),
+    }

@@ -1,0 +1,132 @@
+"""Distil a student: from the arguments to the trained, evaluated and recorded student."""
+
+import logging
+import os
+from pathlib import Path
+
+from fsd.cli.checks import named_checkpoint, named_model
+from fsd.cli.experiment import evaluate_saved, load_data, train_and_report, training_settings
+from fsd.glue.encoding import tokenizer_hash
+from fsd.glue.tasks import find_task
+from fsd.memory.student_memory import StudentMemory
+from fsd.memory.teacher_memory import TeacherMemory
+from fsd.method.global_structure import memory_products
+from fsd.method.objective import Objective, layer_pairs
+from fsd.models.loading import freeze, load_finetuned
+from fsd.models.model_files import read_config
+from fsd.models.student import build_student, continue_student
+from fsd.models.tokenizer import load_tokenizer
+from fsd.records.output_folder import RECORD_FILE, read_record
+from fsd.system.devices import pick_device
+from fsd.system.errors import InputError
+from fsd.system.hashes import model_hash, tensor_hash
+from fsd.system.logs import start_logging
+from fsd.system.processes import process_group
+from fsd.training.run import Run
+from fsd.training.teacher_cache import TeacherCache
+
+logger = logging.getLogger(__name__)
+
+
+def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_memory_path=None):
+    """Run one distillation script: train, evaluate and predict as the arguments say."""
+    task, device, settings = find_task(args.task_name), pick_device(args.no_cuda), training_settings(args)
+    with start_logging(), process_group(device):
+        if not args.do_train:
+            evaluate_saved(args, task, device, "student_model_name_or_path")
+            return
+        checkpoint = take_named_checkpoint(args)
+
+        teacher_source, config_source = named_model(args, "model_name_or_path"), named_model(args, "config_name")
+        tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or teacher_source, args.do_lower_case)
+        config = config_source and read_config(config_source)
+        teacher = freeze(load_finetuned(teacher_source, task, tokenizer, args.max_seq_length, config))
+        teacher_hash = model_hash(teacher)
+        start = student_start(args, teacher, teacher_source, task, tokenizer)
+        contents = {"model_name_or_path": teacher_hash, "student_model_name_or_path": model_hash(start.model)}
+
+        objective = make_objective(args, teacher, start.model, gamma_i, gamma_l, gamma_g, gamma_m)
+        student_memory = teacher_memory = None
+        if objective.needs_memory:
+            memory = load_memory(args, task, teacher, teacher_hash, tokenizer, objective, teacher_memory_path)
+            contents["teacher_memory_path"] = tensor_hash({"centroids": memory.centroids})
+            width = start.model.config.hidden_size
+            student_memory = StudentMemory(len(memory.centroids), args.max_seq_length, width, args.seed).to(device)
+            teacher_memory = memory_products(memory.centroids.to(device))
+
+        train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
+        contents["data_dir"] = train_set.fingerprint
+        cache = None
+        teacher.to(device)
+        if args.cache_teacher:
+            layers = [layer for layer, _ in objective.compared_pairs]
+            cache = TeacherCache(
+                args.cache_teacher, teacher, teacher_hash, train_set, layers, args.mask_padding, settings.precision
+            )
+
+        run = Run(
+            task, objective, settings, Path(args.output_dir), device, tokenizer, start.model.to(device), train_set, dev_sets,
+            teacher, student_memory, teacher_memory, cache,
+        )
+        train_and_report(args, run, start, test_sets, contents, checkpoint)
+
+
+def take_named_checkpoint(args):
+    """The checkpoint-N that ``--student_model_name_or_path`` names, or None.
+
+    The flag itself then becomes what it was when that run was started: the student has the same start.
+    """
+    checkpoint = named_checkpoint(args)
+    if checkpoint is not None:
+        record = read_record(checkpoint)
+        start = record and record["arguments"].get("student_model_name_or_path")
+        if not isinstance(start, str | None):
+            raise InputError(f"{checkpoint / RECORD_FILE}: student_model_name_or_path is not a name; restore the file")
+        args.student_model_name_or_path = start
+    return checkpoint
+
+
+def student_start(args, teacher, teacher_source, task, tokenizer):
+    """The :class:`fsd.models.student.Start` of the student: fresh, copied, or loaded, as the arguments say."""
+    if source := starting_student(args):
+        for flag in ("copy_teacher", "student_config_name"):
+            if getattr(args, flag):
+                raise InputError(f"--{flag} and the starting student {source.name} exclude each other: leave one of them out")
+        return continue_student(source, task, tokenizer, args.max_seq_length, args.seed)
+    copy_source = named_model(args, "model_name_or_path_for_copy") or teacher_source if args.copy_teacher else None
+    config_source = named_model(args, "student_config_name")
+    return build_student(
+        teacher, teacher_source, task, tokenizer, args.max_seq_length, args.seed, config_source, copy_source
+    )
+
+
+def starting_student(args):
+    """The model that ``--student_model_name_or_path`` names as the student's start, or None for a fresh student."""
+    name = args.student_model_name_or_path
+    if not name or os.path.realpath(name) == os.path.realpath(args.output_dir):
+        return None
+    try:
+        return named_model(args, "student_model_name_or_path")
+    except InputError:
+        logger.info("--student_model_name_or_path %s: no folder and no model on the hub, so the student starts afresh", name)
+        return None
+
+
+def make_objective(args, teacher, student, gamma_i, gamma_l, gamma_g, gamma_m):
+    """The weighted sum of the arguments, on the layers of these two models."""
+    depths = teacher.config.num_hidden_layers, student.config.num_hidden_layers
+    try:
+        pairs = tuple(layer_pairs(*depths, args.do_layerwise))
+    except ValueError as error:
+        raise InputError(f"--do_layerwise: {error}") from error
+    return Objective(args.alpha, args.temperature, args.beta, gamma_i, gamma_l, gamma_g, gamma_m, pairs, layer_pairs(*depths)[0])
+
+
+def load_memory(args, task, teacher, teacher_hash, tokenizer, objective, path):
+    """The teacher memory, checked against everything that it was built from."""
+    memory = TeacherMemory.load(path)
+    memory.check(
+        task=task.name, tokenizer_hash=tokenizer_hash(tokenizer), teacher_hash=teacher_hash, layer=objective.global_pair[0],
+        max_seq_length=args.max_seq_length, hidden_size=teacher.config.hidden_size, mask_padding=args.mask_padding,
+    )
+    return memory

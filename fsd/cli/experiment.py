@@ -1,0 +1,178 @@
+"""What distilling and fine-tuning share: the data, training with its records, evaluating a saved model."""
+
+import logging
+import time
+from dataclasses import fields
+from pathlib import Path
+
+from fsd.cli.checks import named_model
+from fsd.cli.description import describe, facts_of, result_row
+from fsd.glue.dataset import train_subset
+from fsd.glue.encoding import encode_split
+from fsd.glue.files import has_split
+from fsd.models.hub import find_model
+from fsd.models.loading import load_finetuned
+from fsd.models.tokenizer import load_tokenizer
+from fsd.records.checkpoints import keep_newest, save_model
+from fsd.records.output_folder import checkpoints
+from fsd.records.results import append_result
+from fsd.records.resuming import CONTENT, find_resume_point, locked_output_dir, prepare_output_dir, write_record
+from fsd.records.tracking import Tracker
+from fsd.system.files import write_text
+from fsd.system.launcher import is_main_process
+from fsd.system.processes import check_same, main_process_first, world_size
+from fsd.training.evaluation import evaluate, format_metrics, is_at_chance, predict_test_sets
+from fsd.training.loop import train
+from fsd.training.run import TrainingSettings
+
+logger = logging.getLogger(__name__)
+
+# Flags that decide nothing of what is trained, and those that name files, which are compared by their content.
+WITHOUT_INFLUENCE = {
+    "output_dir", "overwrite_output_dir", "resume", "results_file", "run_file", "logging_steps", "save_steps",
+    "save_total_limit", "do_train", "do_eval", "do_predict", "evaluate_during_training", "eval_all_checkpoints",
+    "skip_teacher_eval", "overwrite_cache", "per_gpu_eval_batch_size", "local_rank", "no_cuda", "feature_cache_gb",
+    "cache_dir", "model_name_or_path", "config_name", "tokenizer_name", "data_dir", "student_model_name_or_path",
+    "student_config_name", "model_name_or_path_for_copy", "teacher_memory_path",
+}
+
+
+def training_settings(args):
+    """The :class:`TrainingSettings` of the flags of the same names."""
+    return TrainingSettings(**{field.name: getattr(args, field.name) for field in fields(TrainingSettings)})
+
+
+def deciding_settings(args, contents):
+    """Flag → value of all that decides what is trained, by which a run to resume is known as the same.
+
+    Args:
+        contents: flag without its dashes → hash of what the file holds that it names.
+    """
+    settings = {name: value for name, value in vars(args).items() if name not in WITHOUT_INFLUENCE}
+    if "cache_teacher" in settings:
+        settings["cache_teacher"] = bool(args.cache_teacher)
+    settings |= {name: CONTENT + digest for name, digest in contents.items()}
+    return {f"--{name}": value for name, value in (settings | {"nproc_per_node": world_size()}).items()}
+
+
+def load_data(args, task, tokenizer, device):
+    """(train set or None, dev sets, test sets) that the arguments ask for, encoded and on the device."""
+
+    def load(split):
+        return encode_split(task, args.data_dir, split, tokenizer, args.max_seq_length, args.overwrite_cache)
+
+    train_set = None
+    if args.do_train:
+        train_set = load("train")
+        if args.max_train_samples > 0:
+            train_set = train_subset(train_set, args.max_train_samples, args.seed)
+        train_set = train_set.to(device)
+    dev_sets = [load(split).to(device) for split in task.dev_splits] if args.do_eval or args.do_train else []
+    test_sets = []
+    for split in task.test_splits if args.do_predict else ():
+        if split == "ax" and not has_split(task, args.data_dir, split):
+            logger.warning("no AX diagnostic set beside MNLI: AX.tsv is not written; scripts/download_glue.py fetches it")
+            continue
+        test_sets.append(load(split).to(device))
+    return train_set, dev_sets, test_sets
+
+
+def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
+    """Train, from the start or on from where an earlier run of the same settings was saved, and write all results.
+
+    Args:
+        start: the :class:`fsd.models.student.Start` of ``run.student``.
+        contents: flag without its dashes → hash of what the file holds that it names.
+        checkpoint: the checkpoint-N that the command line names to go on from.
+    """
+    check_same({f"--{name}": digest for name, digest in contents.items()})
+    settings = deciding_settings(args, contents)
+    with locked_output_dir(args.output_dir):
+        kind = f"{run.task.name}-{run.objective.method}-{args.seed}"
+        point = find_resume_point(
+            args.output_dir, settings, kind, resume=args.resume, overwrite=args.overwrite_output_dir, checkpoint=checkpoint
+        )
+        if point is None:
+            return
+        if point.checkpoint is None and run.objective.needs_teacher and not args.skip_teacher_eval:
+            score_teacher(run)
+        facts = facts_of(args, run)
+        prepare_output_dir(args.output_dir, point, settings, facts, args.overwrite_output_dir)
+        tracker = Tracker(args.run_file, point.run, point.step)
+        if is_main_process():
+            keep_newest(args.output_dir, args.save_total_limit)  # killed after saving, a run has one too many
+            describe(args, run, start, point, tracker.folder)
+        began = time.perf_counter()
+        if run.teacher_cache is not None:
+            with main_process_first():
+                run.teacher_cache.fill()
+        seconds = time.perf_counter() - began + train(run, tracker, point.checkpoint)
+        if is_main_process():
+            save_model(args.output_dir, run.student, run.tokenizer, run.student_memory)
+        metrics = report(args, run, test_sets, tracker)
+        if is_main_process():
+            append_result(args.results_file, result_row(args, run, start, metrics, seconds) | {"run": point.run})
+        write_record(args.output_dir, point, settings, facts, finished=True)
+        logger.info("%s on %s, %d steps in %.1f s: %s", run.objective.method, run.task.name, run.steps, seconds,
+                    format_metrics(metrics) or "not evaluated (no --do_eval)")
+
+
+def score_teacher(run):
+    """Print the teacher's dev score, and say so if it is no better than chance."""
+    metrics = evaluate(run.teacher, run.task, run.dev_sets, run.settings.per_gpu_eval_batch_size, "scoring the teacher")
+    logger.info("teacher on dev: %s", format_metrics(metrics))
+    if is_at_chance(run.task, metrics, run.dev_sets[0]):
+        logger.warning(
+            "the teacher scores at chance on dev: %s; was it fine-tuned on %s, with labels in this order?",
+            format_metrics(metrics), run.task.name,
+        )
+
+
+def report(args, run, test_sets, tracker):
+    """Evaluate and predict with the trained student as the arguments say; returns its dev metrics."""
+    metrics = {}
+    if args.do_eval or args.evaluate_during_training:
+        metrics = evaluate(run.student, run.task, run.dev_sets, args.per_gpu_eval_batch_size)
+        tracker.scalars("dev", metrics, run.steps)
+        write_eval_results(args.output_dir, metrics)
+        evaluate_checkpoints(args, run.task, run.tokenizer, run.dev_sets, run.device)
+    predict(args, run.student, run.task, test_sets)
+    tracker.finish({"method": run.objective.method, **vars(args)}, metrics, run.steps)
+    return metrics
+
+
+def evaluate_saved(args, task, device, flag):
+    """Without training: evaluate and predict with the model that ``--flag`` names, by default that in the output folder."""
+    source = find_model(getattr(args, flag) or args.output_dir, f"--{flag}", args.cache_dir)
+    tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or source, args.do_lower_case)
+    model = load_finetuned(source, task, tokenizer, args.max_seq_length)
+    _, dev_sets, test_sets = load_data(args, task, tokenizer, device)
+    model.to(device).eval()
+    if args.do_eval:
+        metrics = evaluate(model, task, dev_sets, args.per_gpu_eval_batch_size)
+        write_eval_results(args.output_dir, metrics)
+        evaluate_checkpoints(args, task, tokenizer, dev_sets, device)
+        logger.info("%s on %s: %s", source.name, task.name, format_metrics(metrics))
+    predict(args, model, task, test_sets)
+
+
+def predict(args, model, task, test_sets):
+    """Write the leaderboard's files."""
+    for path in predict_test_sets(model, task, test_sets, args.per_gpu_eval_batch_size, Path(args.output_dir) / "predictions"):
+        logger.info("wrote %s", path)
+
+
+def write_eval_results(output_dir, metrics):
+    """``key = value`` lines, sorted; written by the main process."""
+    if is_main_process():
+        text = "".join(f"{key} = {value}\n" for key, value in sorted(metrics.items()))
+        write_text(Path(output_dir) / "eval_results.txt", text)
+
+
+def evaluate_checkpoints(args, task, tokenizer, dev_sets, device):
+    """With ``--eval_all_checkpoints``, evaluate every checkpoint-N of the output folder."""
+    for _, path in checkpoints(args.output_dir) if args.eval_all_checkpoints else ():
+        model = load_finetuned(find_model(path, "--output_dir"), task, tokenizer, args.max_seq_length)
+        metrics = evaluate(model.to(device).eval(), task, dev_sets, args.per_gpu_eval_batch_size)
+        write_eval_results(path, metrics)
+        logger.info("%s: %s", path.name, format_metrics(metrics))

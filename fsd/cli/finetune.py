@@ -1,0 +1,36 @@
+"""Fine-tune a teacher: from the arguments to the trained, evaluated and recorded model."""
+
+from pathlib import Path
+
+from fsd.cli.checks import named_model
+from fsd.cli.experiment import evaluate_saved, load_data, train_and_report, training_settings
+from fsd.glue.tasks import find_task
+from fsd.method.objective import Objective
+from fsd.models.model_files import read_config
+from fsd.models.student import build_for_finetuning
+from fsd.models.tokenizer import load_tokenizer
+from fsd.system.devices import pick_device
+from fsd.system.hashes import model_hash
+from fsd.system.logs import start_logging
+from fsd.system.processes import process_group
+from fsd.training.run import Run
+
+
+def finetune(args):
+    """Fine-tune, evaluate and predict with a single model, as the arguments say: the objective is the task loss."""
+    task, device = find_task(args.task_name), pick_device(args.no_cuda)
+    with start_logging(), process_group(device):
+        if not args.do_train:
+            evaluate_saved(args, task, device, "model_name_or_path")
+            return
+        source, config_source = named_model(args, "model_name_or_path"), named_model(args, "config_name")
+        tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or source, args.do_lower_case)
+        config = config_source and read_config(config_source)
+        start = build_for_finetuning(source, task, tokenizer, args.max_seq_length, args.seed, config)
+        train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
+        contents = {"model_name_or_path": model_hash(start.model), "data_dir": train_set.fingerprint}
+        run = Run(
+            task, Objective(alpha=1.0), training_settings(args), Path(args.output_dir), device, tokenizer,
+            start.model.to(device), train_set, dev_sets,
+        )
+        train_and_report(args, run, start, test_sets, contents)

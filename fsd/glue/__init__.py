@@ -1,0 +1,1 @@
+"""GLUE: tasks, files, encoding, metrics, predictions."""

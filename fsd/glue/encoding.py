@@ -1,0 +1,150 @@
+"""GLUE splits as token ids: encoded once and cached beside the task's files.
+
+A cache is found by a hash of everything it was made from, so one made from other files, another tokenizer or
+another length is never read.
+"""
+
+import json
+import logging
+import zlib
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from fsd.glue.dataset import EncodedDataset
+from fsd.glue.files import find_split, find_task_folder, read_split
+from fsd.system.errors import InputError
+from fsd.system.files import written_whole
+from fsd.system.hashes import file_hash, json_hash
+from fsd.system.launcher import is_main_process
+from fsd.system.logs import progress_bar
+from fsd.system.processes import main_process_first
+
+logger = logging.getLogger(__name__)
+
+CACHE_FORMAT = 2
+CHUNK = 4096  # examples handed to the tokenizer at once: enough for all cores, little enough for a moving bar
+
+
+def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cache=False):
+    """The :class:`EncodedDataset` of one split, from its cache or encoded now and cached.
+
+    Pairs are cut longest first to ``max_seq_length`` tokens. The cache is a file in ``cached_encodings/`` of the
+    task's folder; a damaged one is made again and an unwritable folder goes without, each with one warning.
+    With several processes, the main one encodes and the others read its cache. InputError as
+    :func:`fsd.glue.files.read_split`, and for a tokenizer or a length that cannot do it.
+    """
+    _check_tokenizer(task, tokenizer, max_seq_length)
+    entries = max(tokenizer.get_vocab().values()) + 1
+    path = find_split(task, data_dir, split)
+    data_hash = file_hash(path)
+    fingerprint = json_hash(
+        [CACHE_FORMAT, task.name, split, data_hash, tokenizer_hash(tokenizer), tokenizer.pad_token_id, max_seq_length]
+    )
+    folder = find_task_folder(task, data_dir) / "cached_encodings"
+    cache = folder / f"{split}-{max_seq_length}-{fingerprint[:16]}.safetensors"
+    with main_process_first():
+        if cache.is_file() and not (overwrite_cache and is_main_process()):
+            try:
+                return replace(_read_cache(cache, split, fingerprint), data_hash=data_hash)
+            except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+                logger.warning("%s is damaged (%s); encoding anew", cache, error)
+        dataset = _encode(read_split(task, data_dir, split), tokenizer, max_seq_length, fingerprint)
+        if (largest := int(dataset.input_ids.max())) >= entries or dataset.token_type_ids.max() > 1:
+            what = f"the token id {largest} of {entries}, or a token type above 1"
+            raise InputError(f"{path}: encoded by this tokenizer it has {what}; name a BERT's with --tokenizer_name")
+        try:
+            _write_cache(cache, dataset)
+        except (InputError, SafetensorError) as error:
+            logger.warning("going on without a cache of the encoding: %s", error)
+        return replace(dataset, data_hash=data_hash)
+
+
+def tokenizer_hash(tokenizer):
+    """SHA-256 (hex) over what a fast tokenizer is: vocabulary, normalisation, templates; not how it was last used."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    content.pop("truncation")
+    content.pop("padding")
+    return json_hash(content)
+
+
+def _check_tokenizer(task, tokenizer, max_seq_length):
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise InputError("the tokenizer is a slow one; give --tokenizer_name a folder with tokenizer.json or vocab.txt")
+    if tokenizer.pad_token_id is None:
+        raise InputError("the tokenizer has no padding token; give --tokenizer_name a BERT tokenizer")
+    special = tokenizer.num_special_tokens_to_add(pair=task.pair)
+    if max_seq_length < special + len(task.text_columns):
+        raise InputError(f"--max_seq_length {max_seq_length} leaves no room for text beside {special} special tokens")
+
+
+def _encode(split, tokenizer, max_seq_length, fingerprint):
+    """Token ids of a :class:`fsd.glue.files.Split`."""
+    from tokenizers import Tokenizer
+
+    # A copy: the caller's tokenizer keeps its truncation and padding.
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_padding()
+    backend.enable_truncation(max_seq_length, strategy="longest_first", direction="right")
+    examples = split.texts_a if split.texts_b is None else list(zip(split.texts_a, split.texts_b, strict=True))
+    input_ids = np.full((len(examples), max_seq_length), tokenizer.pad_token_id, dtype=np.int32)
+    type_ids = np.zeros((len(examples), max_seq_length), dtype=np.uint8)
+    lengths = np.empty(len(examples), dtype=np.int64)
+    positions = np.arange(max_seq_length)
+    with progress_bar(total=len(examples), desc=f"encoding {split.task.name} {split.name}", unit="example", delay=1) as bar:
+        for start in range(0, len(examples), CHUNK):
+            try:
+                encodings = backend.encode_batch_fast(examples[start:start + CHUNK])
+            except Exception as error:  # the tokenizers library raises no narrower one
+                reason = f"the tokenizer cannot encode it ({error})"
+                raise InputError(f"{split.path}: {reason}; name a BERT's with --tokenizer_name") from error
+            rows = slice(start, start + len(encodings))
+            lengths[rows] = [len(encoding) for encoding in encodings]
+            used = positions < lengths[rows, None]
+            input_ids[rows][used] = _flat(encoding.ids for encoding in encodings)
+            type_ids[rows][used] = _flat(encoding.type_ids for encoding in encodings)
+            bar.update(len(encodings))
+    labels = None
+    if split.labels is not None:
+        labels = torch.tensor(split.labels, dtype=torch.float32 if split.task.regression else torch.int64)
+    return EncodedDataset(torch.from_numpy(input_ids), torch.from_numpy(type_ids), torch.from_numpy(lengths), labels,
+                          split.index, split.name, fingerprint)
+
+
+def _flat(lists):
+    return np.fromiter(chain.from_iterable(lists), dtype=np.int32)
+
+
+def _checksum(tensors, index):
+    """CRC-32 over the bytes of all that is cached: safetensors itself would not notice a flipped one."""
+    crc = zlib.crc32(index.encode())
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tensor.shape}".encode(), crc)
+        crc = zlib.crc32(tensor.numpy(), crc)
+    return str(crc)
+
+
+def _write_cache(path, dataset):
+    tensors = {"input_ids": dataset.input_ids, "token_type_ids": dataset.token_type_ids, "lengths": dataset.lengths}
+    if dataset.labels is not None:
+        tensors["labels"] = dataset.labels
+    index = json.dumps(dataset.index)
+    metadata = {"fingerprint": dataset.fingerprint, "index": index, "crc32": _checksum(tensors, index)}
+    with written_whole(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def _read_cache(path, split, fingerprint):
+    """The dataset in ``path``. ValueError, TypeError, KeyError, OSError or SafetensorError if the file is not whole."""
+    with safe_open(Path(path), framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if metadata["fingerprint"] != fingerprint or metadata["crc32"] != _checksum(tensors, metadata["index"]):
+        raise ValueError("its content is not what was written")
+    return EncodedDataset(tensors["input_ids"], tensors["token_type_ids"], tensors["lengths"], tensors.get("labels"),
+                          json.loads(metadata["index"]), split, fingerprint)

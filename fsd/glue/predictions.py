@@ -1,0 +1,29 @@
+"""The prediction files that the GLUE leaderboard takes."""
+
+import math
+from pathlib import Path
+
+from fsd.system.errors import InputError
+from fsd.system.files import write_text
+
+
+def write_predictions(task, split, index, predictions, folder):
+    """Write the leaderboard's file for a test split into ``folder``, whole or not at all, and return its path.
+
+    ``index`` as read from the test file; ``predictions`` are class ids, written as the task's files write them, or
+    STS-B scores, clipped to [0, 5] and written with three decimals. InputError for a score that is not a number.
+    """
+    lines = ["index\tprediction"]
+    for at, prediction in zip(index, predictions, strict=True):
+        lines.append(f"{at}\t{_prediction_text(task, prediction)}")
+    path = Path(folder) / task.leaderboard_files[split]
+    write_text(path, "\n".join(lines) + "\n")
+    return path
+
+
+def _prediction_text(task, prediction):
+    if not task.regression:
+        return task.file_labels[int(prediction)]
+    if math.isnan(prediction):
+        raise InputError(f"a prediction for {task.name} is NaN; the model has diverged, train it anew")
+    return f"{min(max(float(prediction), 0.0), 5.0):.3f}"

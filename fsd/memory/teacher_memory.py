@@ -1,0 +1,148 @@
+"""The teacher memory M_T of the global inter-feature structure, and its file."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors import torch as safetensors
+from torch import Tensor
+
+from fsd.system.errors import InputError
+from fsd.system.files import written_whole
+from fsd.system.hashes import tensor_hash
+
+FORMAT_VERSION = 2
+TEACHER_FILE = "memory.safetensors"
+FLAG, REBUILD = "--teacher_memory_path", "build it again with train_memory.py"
+
+
+@dataclass(frozen=True)
+class TeacherMemory:
+    """M_T: k-means centroids of a teacher's hidden states over a training set, and what they were built from.
+
+    Attributes:
+        centroids: [K, S, d] float32.
+        counts: [K] int64, the examples of each centroid.
+        assignment: [N] int64, the centroid of each training example; None in files of the first format.
+        teacher: its name, for people; ``teacher_hash``, ``tokenizer_hash`` and ``data_hash`` tell what it was built from
+            (``data_hash`` is "" in files of the first format).
+        layer: index into the teacher's hidden_states.
+        mask_padding: whether padded positions were zeroed.
+        examples: N.
+        passes: of the k-means.
+        inertia: sum of squared distances in the assignment whose means the centroids are.
+    """
+
+    centroids: Tensor
+    counts: Tensor
+    assignment: Tensor | None
+    task: str
+    teacher: str
+    teacher_hash: str
+    tokenizer_hash: str
+    data_hash: str
+    layer: int
+    mask_padding: bool
+    examples: int
+    passes: int
+    inertia: float
+    seed: int
+
+    def save(self, folder):
+        """Write ``memory.safetensors`` into ``folder``, whole or not at all; returns its path. Equal memories, equal bytes."""
+        path = Path(folder) / TEACHER_FILE
+        tensors = {name: value.contiguous() for name, value in vars(self).items() if isinstance(value, Tensor)}
+        facts = {name: value for name, value in vars(self).items() if name in FACTS}
+        # One entry: the library writes several in random order.
+        facts |= {"format": FORMAT_VERSION, "sha256": tensor_hash(tensors)}
+        with written_whole(path) as temporary:  # unlike save_file, save leaves a full disk to be told as an OSError
+            temporary.write_bytes(safetensors.save(tensors, {"memory": json.dumps(facts)}))
+        return path
+
+    @classmethod
+    def load(cls, path):
+        """Read a memory from its file or the folder it lies in.
+
+        Raises:
+            InputError: it is missing, damaged, of a newer format, or no memory at all.
+        """
+        path = Path(path)
+        path = path / TEACHER_FILE if path.is_dir() else path
+        what = f"{FLAG} {path}"
+        if not path.is_file():
+            raise InputError(f"{what}: no such file; build it with train_memory.py")
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = _read_facts(file.metadata() or {})
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{what}: cannot read it: {error}; {REBUILD}") from error
+        if not isinstance(facts, dict) or "format" not in facts:
+            raise InputError(f"{what}: not a teacher memory; name one that train_memory.py wrote")
+        if facts["format"] not in (1, FORMAT_VERSION):
+            raise InputError(f"{what}: it is of format {facts['format']}, this version reads up to {FORMAT_VERSION}; {REBUILD}")
+        if facts["format"] == 1 and set(tensors) == {"centroids", "counts"}:
+            facts["data_hash"], facts["sha256"] = "", tensor_hash(tensors)
+            tensors["assignment"] = None
+        if problem := _problem(facts, tensors):
+            raise InputError(f"{what}: {problem}; {REBUILD}")
+        return cls(**tensors, **{name: facts[name] for name in FACTS})
+
+    def check(self, *, task, teacher_hash, tokenizer_hash, layer, max_seq_length, hidden_size, mask_padding):
+        """Refuse a memory that was built for something else than this run.
+
+        Raises:
+            InputError: the first difference: what the memory has, what the run has, what to do.
+        """
+        length, width = self.centroids.shape[1:]
+        rebuild = "build one for this run with train_memory.py"
+        modes = {True: "with --mask_padding", False: "without --mask_padding"}
+        differences = (
+            (self.task != task, f"it was built on {self.task}, this run is on {task}; {rebuild}"),
+            (self.tokenizer_hash != tokenizer_hash, f"it was built with another tokenizer or casing; {rebuild}"),
+            (width != hidden_size, f"its features have width {width}, the teacher's {hidden_size}; {rebuild}"),
+            (length != max_seq_length, f"its length is {length}: give --max_seq_length {length}, or {rebuild}"),
+            (self.mask_padding != mask_padding,
+             f"it was built {modes[self.mask_padding]}, this run is {modes[mask_padding]}; train alike, or {rebuild}"),
+            (self.layer != layer, f"it holds hidden states {self.layer}, this run compares {layer}; {rebuild}"),
+            (self.teacher_hash != teacher_hash, f"it was built from another teacher ({self.teacher}); {rebuild}"),
+        )
+        for differs, message in differences:
+            if differs:
+                raise InputError(f"{FLAG}: {message}")
+
+
+FACTS = {field.name: field.type for field in fields(TeacherMemory) if field.type in (str, int, bool, float)}
+
+
+def _read_facts(metadata):
+    """The facts in a file's header: one JSON entry, or in the first format an entry each."""
+    if "format_version" in metadata:
+        facts = {name: json.loads(value) for name, value in metadata.items() if name in (*FACTS, "format_version")}
+        return facts | {"format": facts["format_version"]}
+    return json.loads(metadata.get("memory", "null"))
+
+
+def _problem(facts, tensors):
+    """What is wrong with a memory's file, or None."""
+    if set(tensors) != {"centroids", "counts", "assignment"}:
+        return f"it holds {', '.join(sorted(tensors)) or 'nothing'}"
+    for name, kind in FACTS.items():
+        if type(facts.get(name)) is not kind:
+            return f"its {name} is missing or damaged"
+    centroids, counts, assignment = tensors["centroids"], tensors["counts"], tensors["assignment"]
+    if facts.get("sha256") != tensor_hash({name: value for name, value in tensors.items() if value is not None}):
+        return "it is damaged: its content is not what was written"
+    if centroids.dim() != 3 or len(centroids) < 2 or centroids.dtype != torch.float32:
+        return f"centroids {tuple(centroids.shape)} {centroids.dtype}, not float32 [K, S, d]"
+    if counts.shape != centroids.shape[:1] or counts.dtype != torch.int64 or (counts < 1).any():
+        return "its counts are not a positive whole number for each centroid"
+    if counts.sum() != facts["examples"]:
+        return f"its counts are not those of {facts['examples']} examples"
+    if assignment is not None:
+        is_valid = assignment.dtype == torch.int64 and assignment.dim() == 1 and len(assignment) and assignment.min() >= 0
+        if not is_valid or not torch.equal(assignment.bincount(minlength=len(counts)), counts):
+            return "its assignment does not fit its counts"
+    return None if torch.isfinite(centroids).all() else "its centroids hold NaN or infinity"

@@ -1,0 +1,112 @@
+"""L_G, the global inter-feature structure: how a batch relates to the centroids of a memory, in teacher and student.
+
+Shapes: B examples, K centroids, P features of a flattened hidden state. Computed in float32, or in the inputs' own higher
+precision, also under autocast.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fsd.method.cka import at_least_float32, center, gram, gram_cka
+from fsd.method.losses import negative_log_cka, no_structure
+
+
+class MemoryProducts(NamedTuple):
+    """What distances, cosines and CKA need of a memory [K, P]; for the teacher's it is computed once a run."""
+
+    offset: Tensor  # [P], the first centroid, without gradient
+    shifted: Tensor  # [K, P], the centroids less the offset
+    squared_norms: Tensor  # [K], of the shifted centroids
+    offset_products: Tensor  # [K], of the shifted centroids with the offset
+    norms: Tensor  # [K], of the centroids themselves
+    centered_gram: Tensor  # [K, K]
+
+
+class GlobalTerms(NamedTuple):
+    """The three unweighted parts of the global inter-feature loss, each a scalar."""
+
+    distance: Tensor
+    cosine: Tensor
+    memory_cka: Tensor
+
+
+def memory_products(memory):
+    """The :class:`MemoryProducts` of memory [K, P] (or [K, S, d])."""
+    with torch.autocast(memory.device.type, enabled=False):
+        memory = at_least_float32(memory).flatten(1)
+        # Distances do not change under a common shift, and without a large common offset they lose no digits.
+        offset = memory[0].detach()
+        shifted = memory - offset
+        products, offset_products = gram(shifted), shifted @ offset
+        norms = torch.linalg.vector_norm(memory, dim=-1)
+        return MemoryProducts(offset, shifted, products.diagonal(), offset_products, norms, center(products))
+
+
+def global_inter_feature_terms(student_features, teacher_features, student_memory, teacher_memory):
+    """The parts of L_G: squared differences of distances and of cosines to the centroids, and the memories' own CKA.
+
+    Args:
+        student_features, teacher_features: [B, S, d] or [B, P] each, masked positions zeroed by the caller. Features
+            shorter than the memory count as zero beyond their end.
+        student_memory, teacher_memory: :class:`MemoryProducts` of the two memories [K, ·].
+
+    Returns:
+        :class:`GlobalTerms`: MSE(D(F_S, M_S), D(F_T, M_T)), MSE(C(F_S, M_S), C(F_T, M_T)) over [B, K] with D Euclidean
+        distances and C cosine similarities, and −log(CKA(M_S, M_T) + 1e-8) over the K centroids (0 where K is 1).
+
+    Source: the paper's global inter-feature structure; the three parts and their form from the released code.
+    """
+    with torch.autocast(student_features.device.type, enabled=False):
+        student_distance, student_cosine = _distances_and_cosines(student_features, student_memory)
+        teacher_distance, teacher_cosine = _distances_and_cosines(teacher_features, teacher_memory)
+        if len(student_memory.norms) < 2:
+            memory_cka = no_structure(student_memory.norms)
+        else:
+            memory_cka = negative_log_cka(gram_cka(student_memory.centered_gram, teacher_memory.centered_gram))
+        return GlobalTerms(
+            F.mse_loss(student_distance, teacher_distance), F.mse_loss(student_cosine, teacher_cosine), memory_cka
+        )
+
+
+def global_inter_feature_loss(student_features, teacher_features, student_memory, teacher_memory, gamma_m):
+    """L_G: γ_m · distance part + (1 − γ_m) · cosine part + memory CKA part.
+
+    Args:
+        student_features, teacher_features: [B, S, d] or [B, P]; see :func:`global_inter_feature_terms`.
+        student_memory, teacher_memory: [K, S·d_S] and [K, S·d_T] (or [K, S, d]).
+        gamma_m: weight of the distance part, in [0, 1].
+
+    Source: the paper's global inter-feature structure; the parts from the released code.
+    """
+    terms = global_inter_feature_terms(
+        student_features, teacher_features, memory_products(student_memory), memory_products(teacher_memory)
+    )
+    return gamma_m * terms.distance + (1 - gamma_m) * terms.cosine + terms.memory_cka
+
+
+def _distances_and_cosines(features, memory):
+    """Euclidean distances and cosine similarities [B, K] of features to a memory, from one product over the features."""
+    features = at_least_float32(features).flatten(1)
+    length = features.shape[1]
+    if length > memory.offset.shape[0]:
+        raise ValueError(f"features of width {length} beside a memory of width {memory.offset.shape[0]}")
+    shifted = features - memory.offset[:length]
+    # Beyond their end features are zero, that is −offset once shifted.
+    tail_offset = memory.offset[length:]
+    head_memory, tail_memory = memory.shifted.split([length, len(tail_offset)], dim=1)  # slices would each fill a gradient
+    products = shifted @ head_memory.mT - tail_memory @ tail_offset
+    squared_norms = shifted.square().sum(dim=-1) + tail_offset.square().sum()
+    squared_distances = squared_norms[:, None] + memory.squared_norms - 2 * products
+    # Undoes the shift, without a second product: F·M = (F − o)·(M − o) + F·o + (M − o)·o.
+    inner = products + (features @ memory.offset[:length])[:, None] + memory.offset_products
+    norms = _safe_sqrt(features.square().sum(dim=-1))[:, None] * memory.norms
+    cosines = torch.where(norms > 0, inner / torch.where(norms > 0, norms, 1), 0)
+    return _safe_sqrt(squared_distances), cosines
+
+
+def _safe_sqrt(squared):
+    positive = squared > 0
+    return torch.where(positive, torch.where(positive, squared, 1).sqrt(), 0)

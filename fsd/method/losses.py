@@ -1,0 +1,98 @@
+"""The losses of feature structure distillation: pure functions of tensors, each returning a scalar tensor.
+
+Shapes: B examples, S tokens, hidden sizes d (teacher's and student's may differ), K centroids. Everything is computed
+in float32, or in the inputs' own higher precision, also under autocast. Gradients flow to the student's tensors; give
+the teacher's without gradient (``torch.no_grad``).
+"""
+
+import torch
+from torch.nn import functional as F
+
+from fsd.method.cka import at_least_float32, centered_gram, gram_cka, masked_centered_gram
+
+LOG_FLOOR = 1e-8  # inside every logarithm of a CKA (released code)
+
+
+def task_loss(logits, labels):
+    """L_CE: cross-entropy of logits [B, C] against class ids [B]; with one logit, squared error against scores [B].
+
+    The mean over the batch. Source: the usual BERT fine-tuning objective on GLUE.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = at_least_float32(logits)
+        if logits.shape[-1] == 1:
+            return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
+        return F.cross_entropy(logits, labels)
+
+
+def kd_loss(student_logits, teacher_logits, temperature):
+    """L_DK, dark knowledge: T² · KL(softmax(z_T / T) ‖ softmax(z_S / T)), the mean over the batch.
+
+    Args:
+        student_logits, teacher_logits: [B, C]. With C = 1 (regression) the loss is the squared error between the two,
+            where the temperature plays no part: a softmax over one logit would be constant.
+        temperature: T > 0.
+
+    Source: Hinton et al. 2015, section 2; the paper's L_KD is α · L_CE + (1 − α) · L_DK.
+    """
+    with torch.autocast(student_logits.device.type, enabled=False):
+        student_logits, teacher_logits = at_least_float32(student_logits), at_least_float32(teacher_logits)
+        if student_logits.shape[-1] == 1:
+            return F.mse_loss(student_logits, teacher_logits)
+        student = F.log_softmax(student_logits / temperature, dim=-1)
+        teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
+        return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def intra_feature_loss(student_hidden, teacher_hidden, mask=None):
+    """L_I for one layer pair: −log(mean over the batch of CKA(H_T[b], H_S[b]) + 1e-8); items are an example's tokens.
+
+    Args:
+        student_hidden: [B, S, d_S]. teacher_hidden: [B, S, d_T].
+        mask: [B, S], nonzero where a token counts; None counts all. An example with fewer than two tokens leaves the
+            mean; if none is left, the loss is 0.
+
+    Source: the paper's intra-feature structure; indices and floor from the released code.
+    """
+    with torch.autocast(student_hidden.device.type, enabled=False):
+        if student_hidden.shape[-2] < 2:
+            return no_structure(student_hidden)
+        if mask is None:
+            return negative_log_cka(gram_cka(centered_gram(teacher_hidden), centered_gram(student_hidden)).mean())
+        cka = gram_cka(masked_centered_gram(teacher_hidden, mask), masked_centered_gram(student_hidden, mask))
+        has_structure = (mask != 0).sum(dim=-1) >= 2
+        mean = (cka * has_structure).sum() / has_structure.sum().clamp(min=1)
+        return torch.where(has_structure.any(), negative_log_cka(mean), 0 * mean)
+
+
+def local_inter_feature_loss(student_hidden, teacher_hidden, mask=None):
+    """L_L for one layer pair: −log(CKA(flat H_T, flat H_S) + 1e-8); items are the examples of the batch.
+
+    Args:
+        student_hidden: [B, S, d_S], used as [B, S·d_S]. teacher_hidden: [B, S, d_T]. B is the batch's true size; with
+            one example there is no structure between examples, and the loss is 0.
+        mask: [B, S], nonzero where a token counts; features of the others are zero. None counts all.
+
+    Source: the paper's local inter-feature structure; indices and floor from the released code.
+    """
+    with torch.autocast(student_hidden.device.type, enabled=False):
+        if len(student_hidden) < 2:
+            return no_structure(student_hidden)
+        teacher_gram = centered_gram(zero_padding(teacher_hidden, mask).flatten(1))
+        student_gram = centered_gram(zero_padding(student_hidden, mask).flatten(1))
+        return negative_log_cka(gram_cka(teacher_gram, student_gram))
+
+
+def zero_padding(hidden, mask):
+    """hidden [B, S, d] with zeros where mask [B, S] is zero; unchanged where mask is None."""
+    return hidden if mask is None else hidden.masked_fill(mask[..., None] == 0, 0)
+
+
+def negative_log_cka(cka):
+    """−log(cka + 1e-8), of the same shape as ``cka``: the form in which every CKA becomes a loss (Eq. 6 to 8)."""
+    return -torch.log(cka + LOG_FLOOR)
+
+
+def no_structure(student):
+    """A loss of 0 that backward accepts, where there are too few items for a structure."""
+    return at_least_float32(student[:0]).sum()

@@ -1,0 +1,1 @@
+"""Teacher and student: where they lie, loading them, building them."""

@@ -1,0 +1,116 @@
+"""Loading a model: from a folder, with its classifier in the task's order of labels."""
+
+import logging
+from contextlib import contextmanager
+
+import torch
+from transformers import BertForSequenceClassification
+from transformers.utils import logging as transformers_logging
+
+from fsd.glue.tasks import label_order
+from fsd.models.model_files import check_weights, read_config
+from fsd.system.errors import InputError, first_line
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def quiet_loading():
+    """Silence the model loader's own reports and bars; ours are printed instead."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def load_pretrained(source, config=None):
+    """The ``BertForSequenceClassification`` of a :class:`ModelSource`, and the names of parameters that it does not hold.
+
+    No pickle is executed: ``pytorch_model.bin`` is read by PyTorch with ``weights_only``.
+
+    Raises:
+        InputError: it cannot be loaded, is no BERT, or holds weights that are not finite.
+    """
+    config = config or read_config(source)
+    is_safe = check_weights(source)
+    try:
+        with quiet_loading():
+            model, info = BertForSequenceClassification.from_pretrained(
+                source.folder, config=config, output_loading_info=True, dtype=torch.float32, attn_implementation="sdpa",
+                use_safetensors=is_safe, weights_only=True,
+            )
+    except Exception as error:  # the loader raises anything from OSError to safetensors' own errors
+        raise InputError(f"{source}: cannot load the model: {first_line(error)}; restore its files, or save it again with "
+                         "save_pretrained of transformers") from error
+    if damaged := not_finite(model):
+        raise InputError(f"{source}: {damaged} holds NaN or infinity; the model is damaged, name another")
+    missing = {str(name) for name in info["missing_keys"]}
+    if any(name.startswith("bert.encoder") for name in missing):
+        raise InputError(f"{source}: its weights lack encoder layers that its config names; restore its files")
+    return model, missing
+
+
+def load_finetuned(source, task, tokenizer, max_seq_length, config=None):
+    """A model of the task, its classifier in the task's order of labels.
+
+    Raises:
+        InputError: it cannot be loaded, its classifier is missing or does not fit the task, or its sizes do not fit
+            the tokenizer or ``max_seq_length``.
+    """
+    remedy = "fine-tune one on this task with scripts/finetune_teacher.py"
+    config = config or read_config(source)
+    if config.num_labels != task.num_logits:
+        raise InputError(f"{source}: a model with {config.num_labels} label(s), {task.name} has {task.num_logits}; {remedy}")
+    check_fits(config, tokenizer, max_seq_length, source)
+    model, missing = load_pretrained(source, config)
+    if missing:
+        raise InputError(f"{source}: not fine-tuned, it lacks {', '.join(sorted(missing))}; {remedy}")
+    put_labels_in_order(model, task, source)
+    return model
+
+
+def freeze(model):
+    """The model in eval mode, none of its parameters taking gradients."""
+    return model.eval().requires_grad_(False)
+
+
+def put_labels_in_order(model, task, what):
+    """Permute the classifier to the task's order of labels, where the model's config has names in another one."""
+    if task.regression:
+        return
+    try:
+        order = label_order(task, model.config.id2label)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
+    if order is not None and order != list(range(len(order))):
+        logger.info("%s has its labels in another order than %s: its classifier is put in the task's", what, task.name)
+        with torch.no_grad():
+            model.classifier.weight.copy_(model.classifier.weight[order].clone())
+            model.classifier.bias.copy_(model.classifier.bias[order].clone())
+    name_labels(model.config, task)
+
+
+def name_labels(config, task):
+    """Write the task's label names into a model's config."""
+    if not task.regression:
+        config.id2label = dict(enumerate(task.labels))
+        config.label2id = {label: index for index, label in enumerate(task.labels)}
+
+
+def check_fits(config, tokenizer, max_seq_length, what):
+    """Refuse a config whose embeddings are too few for the tokenizer's ids or for ``max_seq_length``."""
+    if max_seq_length > config.max_position_embeddings:
+        raise InputError(f"--max_seq_length {max_seq_length}: {what} has {config.max_position_embeddings} positions; lower it")
+    if (entries := max(tokenizer.get_vocab().values()) + 1) > config.vocab_size:
+        raise InputError(f"{what}: its {config.vocab_size} embeddings are fewer than the tokenizer's {entries} entries; "
+                         "name the model's own tokenizer with --tokenizer_name")
+    if config.type_vocab_size < 2:
+        raise InputError(f"{what}: it has no token type for second texts (type_vocab_size 1); name another model")
+
+
+def not_finite(model):
+    """The name of the first parameter that holds NaN or infinity, or None."""
+    return next((name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()), None)

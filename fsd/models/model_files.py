@@ -1,0 +1,151 @@
+"""A model's files, looked at before anything is loaded from them.
+
+Models come from anywhere. Nothing that their files name outside their folder is opened, no code that they bring is run,
+and sizes that no machine holds are told before anything is allocated.
+"""
+
+import re
+
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from fsd.models.hub import PICKLED, PICKLED_INDEX, WEIGHTS, WEIGHTS_INDEX
+from fsd.system.devices import free_ram
+from fsd.system.errors import InputError
+from fsd.system.files import read_json
+
+# Those that are BERT's WordPiece, or are read from tokenizer.json alone; others open files of further formats.
+TOKENIZER_CLASSES = ("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast",
+                     "PreTrainedTokenizerFast", "TokenizersBackend")
+# A config's entries that make its model; all others are left out.
+ENTRIES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+           "max_position_embeddings", "type_vocab_size", "hidden_dropout_prob", "attention_probs_dropout_prob",
+           "classifier_dropout", "layer_norm_eps", "initializer_range", "id2label", "num_labels", "pad_token_id",
+           "bos_token_id", "eos_token_id")
+FRACTIONS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps", "initializer_range")
+MOST_LAYERS, MOST_LABELS = 1000, 10_000
+OTHER_MODELS = {  # entries that make another model of it, or load from elsewhere
+    "auto_map": "it names code of its own, which is never run",
+    "quantization_config": "it is quantized",
+    "transformers_weights": f"it names weights other than {WEIGHTS}",
+    "is_decoder": "it is a decoder",
+    "add_cross_attention": "it has cross-attention",
+    "is_encoder_decoder": "it is an encoder and a decoder",
+    "pruned_heads": "it has pruned heads",
+}
+
+
+def read_config(source):
+    """The :class:`BertConfig` in the folder (or config.json) of a :class:`ModelSource`.
+
+    Raises:
+        InputError: it cannot be read, is not a BERT's, or its values make no BERT that this machine holds.
+    """
+    path = source.folder / "config.json" if source.folder.is_dir() else source.folder
+    what = str(source) if source.folder == path else f"{source}: config.json"
+    try:
+        values = read_json(path)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    kind = values.get("model_type", "bert") if isinstance(values, dict) else None
+    if isinstance(kind, str) and kind != "bert":
+        raise InputError(f"{what}: a {kind} model; this works on BERTs only")
+    if kind != "bert" or not {"hidden_size", "num_hidden_layers"} <= values.keys():
+        raise InputError(f"{what}: not a BERT's config, which has model_type bert and its sizes")
+    return make_config(values, what)
+
+
+def make_config(values, what):
+    """The :class:`BertConfig` of a config's entries. InputError where they make no BERT; begins with ``what``."""
+    for name, reason in OTHER_MODELS.items():
+        if values.get(name):
+            raise InputError(f"{what}: {reason} ({name}), and this works on plain BERTs only; name another")
+    if values.get("position_embedding_type", "absolute") not in ("absolute", None):
+        raise InputError(f"{what}: its positions are not absolute (position_embedding_type); name another")
+    labels = values.get("id2label")
+    known = {name: values[name] for name in ENTRIES if name in values}
+    known |= {name: float(known[name]) for name in FRACTIONS if type(known.get(name)) is int}  # JSON may write 0 for 0.0
+    for name in ("id2label", "num_labels"):
+        if known.get(name, ...) is None:
+            del known[name]
+    try:
+        if not isinstance(known.get("num_labels", 2), int) or not 1 <= known.get("num_labels", 2) <= MOST_LABELS:
+            raise ValueError(f"num_labels is not a whole number from 1 to {MOST_LABELS}")  # its names would be made at once
+        if labels is not None and set(labels) != {str(at) for at in range(len(labels))}:
+            raise ValueError(f"id2label has the classes {', '.join(map(str, labels))}, not 0, 1, … to the number of labels")
+        config = BertConfig(**known)
+        _check(config)
+        with torch.device("meta"):  # says what does not fit together, and how large it is, without allocating it
+            size = 4 * sum(parameter.numel() for parameter in BertForSequenceClassification(config).parameters())
+    except Exception as error:  # transformers raises anything from AttributeError to errors of its own
+        reason = " ".join(line.strip() for line in str(error).splitlines()) or type(error).__name__
+        raise InputError(f"{what}: {reason[:200]}; restore it, or name another") from error
+    free = free_ram()
+    if free is not None and size > free:
+        raise InputError(f"{what}: its sizes make a model of {size / 1e9:,.0f} GB, and {free / 1e9:,.0f} GB of RAM are free; "
+                         "name a smaller one")
+    config.label2id = {label: at for at, label in config.id2label.items()}
+    return config
+
+
+def _check(config):
+    """ValueError for what transformers would take, and meet later or never."""
+    for name, most in (("num_hidden_layers", MOST_LAYERS), ("vocab_size", 2**31),
+                       ("hidden_size", 2**20), ("num_attention_heads", 2**20), ("intermediate_size", 2**24),
+                       ("max_position_embeddings", 2**31), ("type_vocab_size", 2**31)):
+        if not 1 <= getattr(config, name) <= most:
+            raise ValueError(f"{name} is not a whole number from 1 to {most}")
+    if not 0 < config.layer_norm_eps <= 1 or not 0 <= config.initializer_range <= 100:
+        raise ValueError(f"layer_norm_eps is {config.layer_norm_eps} and initializer_range {config.initializer_range}")
+    if not all(isinstance(label, str) for label in config.id2label.values()):
+        raise ValueError("id2label is not a name for each class")
+    if config.pad_token_id is not None and not 0 <= config.pad_token_id < config.vocab_size:
+        raise ValueError(f"pad_token_id is {config.pad_token_id}, not an entry of a vocabulary of {config.vocab_size}")
+
+
+def check_weights(source):
+    """Refuse a folder without weights, with weights that lie elsewhere, or with an adapter instead of a model.
+
+    Returns:
+        whether they are safetensors. Else they are pickled tensors (``pytorch_model.bin``).
+    """
+    folder = source.folder
+    if (folder / "adapter_config.json").exists():
+        raise InputError(f"{source}: it holds an adapter (adapter_config.json); merge it into its model and name that")
+    for weights, index, suffix in ((WEIGHTS, WEIGHTS_INDEX, "safetensors"), (PICKLED, PICKLED_INDEX, "bin")):
+        if (folder / weights).is_file():
+            return suffix == "safetensors"
+        if (folder / index).is_file():
+            check_index(folder / index, suffix, source)
+            return suffix == "safetensors"
+    raise InputError(f"{source}: it has neither {WEIGHTS} nor {PICKLED}; restore it, or name another")
+
+
+def check_index(path, suffix, source):
+    """Refuse an index of weights that names anything but files with this suffix beside it."""
+    value = read_json(path)
+    names = value.get("weight_map") if isinstance(value, dict) else None
+    if not isinstance(names, dict) or not names:
+        raise InputError(f"{source}: {path.name} has no weight_map; restore the file")
+    for name in names.values():
+        if not isinstance(name, str) or not re.fullmatch(rf"[\w.-]+\.{suffix}", name) or not path.with_name(name).is_file():
+            shown = str(name)[:60]
+            raise InputError(f"{source}: {path.name} names {shown!r}, which is not a {suffix} file beside it; restore it")
+
+
+def check_tokenizer_files(source):
+    """Refuse a tokenizer that brings code, or is of a class that is no BERT's."""
+    if not any((source.folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        raise InputError(f"{source}: it has neither tokenizer.json nor vocab.txt; name a tokenizer with --tokenizer_name")
+    path = source.folder / "tokenizer_config.json"
+    if not path.is_file():
+        return
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{source}: {path.name} is not a JSON object; restore the file")
+    if value.get("auto_map"):
+        raise InputError(f"{source}: {path.name} names code of its own (auto_map), which is never run; name another tokenizer")
+    name = value.get("tokenizer_class")
+    if name is not None and name not in TOKENIZER_CLASSES:
+        raise InputError(f"{source}: {path.name}: tokenizer_class is {str(name)[:60]!r}; {', '.join(TOKENIZER_CLASSES)} are "
+                         "read; name another tokenizer")

@@ -1,0 +1,142 @@
+"""Building a model at its start: the student, and the pretrained model under a fresh classifier."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from transformers import BertForSequenceClassification
+
+from fsd.models.loading import check_fits, load_pretrained, name_labels, put_labels_in_order, quiet_loading
+from fsd.models.model_files import read_config
+from fsd.system.errors import InputError, first_line
+from fsd.system.random_streams import stream_seed
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model at its start: where its parameters were copied from (``source``, a name), and which are drawn afresh."""
+
+    model: BertForSequenceClassification
+    source: str
+    fresh: frozenset
+
+    def describe(self):
+        """One line: what was copied, what was drawn afresh, and how many values each is."""
+        sizes = {name: parameter.numel() for name, parameter in self.model.named_parameters()}
+
+        def summary(names):
+            return f"{_grouped(names) or 'nothing'} ({sum(sizes[name] for name in names):,} values)"
+
+        fresh = f"drawn afresh: {summary([name for name in sizes if name in self.fresh])}"
+        copied = [name for name in sizes if name not in self.fresh]
+        return f"copied from {self.source}: {summary(copied)}; {fresh}" if copied else fresh
+
+
+def new_bert(config, seed):
+    """A ``BertForSequenceClassification`` with BERT's random initialisation, from the seed's own stream "student"."""
+    with torch.random.fork_rng(devices=[]), quiet_loading():
+        torch.manual_seed(stream_seed(seed, "student"))
+        try:
+            return BertForSequenceClassification._from_config(config, attn_implementation="sdpa")
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"these sizes make no BERT: {first_line(error)}; give others") from error
+
+
+def build_for_finetuning(source, task, tokenizer, max_seq_length, seed, config=None):
+    """The :class:`Start` of fine-tuning: the pretrained model of ``source`` under a classifier drawn for the task."""
+    pretrained, missing = load_pretrained(source, config)
+    check_fits(pretrained.config, tokenizer, max_seq_length, source)
+    return with_fresh_parts(pretrained, source, task, seed, missing)
+
+
+def continue_student(source, task, tokenizer, max_seq_length, seed):
+    """The :class:`Start` of a student that begins as the model of ``source``."""
+    student, missing = load_pretrained(source)
+    start = Start(student, source.name, frozenset())
+    if missing or student.config.num_labels != task.num_logits:
+        start = with_fresh_parts(student, source, task, seed, missing)
+    put_labels_in_order(start.model, task, source)
+    check_fits(start.model.config, tokenizer, max_seq_length, source)
+    return start
+
+
+def build_student(teacher, teacher_source, task, tokenizer, max_seq_length, seed, config_source=None, copy_source=None):
+    """The :class:`Start` of a student with half the teacher's layers, or of the shape in ``config_source``.
+
+    Args:
+        copy_source: the :class:`ModelSource` whose matching parameters the student starts from, which may be
+            ``teacher_source``; None for a random start.
+    """
+    config = student_config(teacher.config, task, config_source)
+    check_fits(config, tokenizer, max_seq_length, config_source or "the student")
+    student = new_bert(config, seed)
+    names = frozenset(name for name, _ in student.named_parameters())
+    if copy_source is None:
+        return Start(student, "", names)
+    source, missing = teacher, set()
+    if copy_source is not teacher_source:
+        source, missing = load_pretrained(copy_source)
+        if source.config.num_labels == task.num_logits and "classifier.weight" not in missing:
+            put_labels_in_order(source, task, copy_source)
+    taken = copy_matching(student, source, missing)
+    if not taken:
+        raise InputError(f"--copy_teacher: no parameter of {copy_source.name} matches the student's in name and shape")
+    return Start(student, copy_source.name, names - taken)
+
+
+def student_config(teacher_config, task, config_source=None):
+    """The student's config for this task: the teacher's with half its layers, or the one in ``config_source``."""
+    if config_source:
+        config = read_config(config_source)
+    else:
+        config = copy.deepcopy(teacher_config)
+        config.num_hidden_layers = teacher_config.num_hidden_layers // 2
+    if config.num_hidden_layers < 1:
+        raise InputError("the student has no layers: give its shape with --student_config_name")
+    config.num_labels = task.num_logits
+    name_labels(config, task)
+    return config
+
+
+def with_fresh_parts(model, source, task, seed, missing=frozenset()):
+    """The :class:`Start` of a model whose ``missing`` parameters and classifier are drawn afresh, from the seed's stream."""
+    config = copy.deepcopy(model.config)
+    config.num_labels = task.num_logits
+    name_labels(config, task)
+    fresh = new_bert(config, seed)
+    taken = copy_matching(fresh, model, {"classifier.weight", "classifier.bias", *missing})
+    return Start(fresh, source.name, frozenset(name for name, _ in fresh.named_parameters()) - taken)
+
+
+def copy_matching(target, source, left_out=()):
+    """Copy every parameter of ``source`` whose name and shape ``target`` has, but ``left_out``; returns their names."""
+    values = dict(source.named_parameters())
+    taken = set()
+    with torch.no_grad():
+        for name, parameter in target.named_parameters():
+            if name in values and name not in left_out and values[name].shape == parameter.shape:
+                parameter.copy_(values[name])
+                taken.add(name)
+    return taken
+
+
+def parameter_count(model):
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _grouped(names):
+    """Parameter names by part of the model: "embeddings, layers 0–2, pooler, classifier"."""
+    parts, layers = [], set()
+    for name in names:
+        pieces = name.removeprefix("bert.").split(".")
+        if pieces[:2] == ["encoder", "layer"]:
+            layers.add(int(pieces[2]))
+        elif pieces[0] not in parts:
+            parts.append(pieces[0])
+    if layers:
+        low, high = min(layers), max(layers)
+        without_gap = len(layers) == high - low + 1 > 1
+        span = f"{low}–{high}" if without_gap else ", ".join(map(str, sorted(layers)))
+        parts.insert(1 if "embeddings" in parts else 0, f"layers {span}")
+    return ", ".join(parts)

@@ -1,0 +1,195 @@
+"""Models written whole, and checkpoints that training goes on from."""
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from fsd.models.loading import not_finite, quiet_loading
+from fsd.records.output_folder import RECORD_FILE, STATE_TENSORS, STATE_VALUES, checkpoints
+from fsd.system.errors import InputError, first_line
+from fsd.system.files import put_in_place, read_json, remove_folder, write_json
+from fsd.system.hashes import file_hash, json_hash
+from fsd.system.launcher import is_main_process
+from fsd.system.processes import every_process, rank
+
+
+def save_model(folder, model, tokenizer, student_memory=None):
+    """Write a plain Hugging Face folder, and the student memory beside it; each file whole or not at all."""
+    folder = Path(folder)
+    if damaged := not_finite(model):
+        raise InputError(f"the model has diverged: {damaged} holds NaN or infinity; lower --learning_rate or --weight_decay")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-", suffix=".tmp"))
+        try:
+            with quiet_loading():
+                model.save_pretrained(temporary)
+                tokenizer.save_pretrained(temporary)
+            if student_memory is not None:
+                student_memory.save(temporary)
+            for path in temporary.iterdir():
+                put_in_place(path, folder / path.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except Exception as error:  # safetensors reports a full disk with an error of its own
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot write the model to {folder}: {error}; free some space or choose another folder") from error
+
+
+@dataclass
+class TrainingState:
+    """All that training carries from one update to the next. The position in the data follows from the step.
+
+    ``log`` has ``state() -> (tensors, values)`` and ``load_state(tensors, values)``. ``seconds`` counts the training
+    before this process.
+    """
+
+    student: nn.Module
+    student_memory: nn.Module | None
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+    log: Any
+    device: torch.device
+    seconds: float = 0.0
+
+    def __post_init__(self):
+        self._start = time.perf_counter()
+
+    def training_seconds(self):
+        """Seconds of training so far, those before a resumption included."""
+        return self.seconds + time.perf_counter() - self._start
+
+    def save(self, folder, step, random_states):
+        """Write what the model's own files do not hold."""
+        tensors = {f"random.{device}": states for device, states in random_states.items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
+        log_tensors, log_values = self.log.state()
+        tensors |= {f"log.{name}": value for name, value in log_tensors.items()}
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / STATE_TENSORS)
+        values = {
+            "step": step, "seconds": self.training_seconds(), "device": self.device.type, "log": log_values,
+            "scheduler": self.scheduler.state_dict(), "scaler": self.scaler.state_dict(),
+            "files": _tensor_hashes(folder),
+        }
+        write_json(folder / STATE_VALUES, values | {"sha256": json_hash(values)})
+
+    def load(self, folder):
+        """Take over everything that ``checkpoint-N`` holds; returns its step.
+
+        Raises:
+            InputError: a file is missing or damaged, is of a model of other sizes, or is from another kind of device.
+        """
+        values = read_json(folder / STATE_VALUES)
+        if values.get("device") != self.device.type:
+            raise InputError(f"{folder} was written on {values.get('device')}, this run is on {self.device.type}: "
+                             "go on there, or see --no_cuda")
+        try:
+            tensors = load_file(folder / STATE_TENSORS)
+            self.student.load_state_dict(load_file(folder / "model.safetensors"))
+            if self.student_memory is not None:
+                self.student_memory.load_state_dict(load_file(folder / "student_memory.safetensors"))
+            self._load_optimizer(tensors, values)
+            self.scaler.load_state_dict(values["scaler"])
+            self.log.load_state(_below("log", tensors), values["log"])
+            set_random_states(_below("random", tensors))
+            self.seconds = values["seconds"]
+            return values["step"]
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            reason = f"cannot resume from it: {first_line(error)}"
+            raise InputError(f"{folder}: {reason}; remove it to go on from an older one") from error
+
+    def _load_optimizer(self, tensors, values):
+        state = {}
+        for name, value in _below("optimizer", tensors).items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        if set(state) != {index for group in groups for index in group["params"]}:
+            raise ValueError("its optimizer has other parameters")
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.scheduler.load_state_dict(values["scheduler"])
+        for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
+            group["lr"] = rate
+
+
+def check_undamaged(folder):
+    """Refuse a checkpoint whose files are not those that were written; changes nothing."""
+    values, damaged = read_json(folder / STATE_VALUES), STATE_VALUES
+    if isinstance(values, dict) and values.pop("sha256", None) == json_hash(values):
+        written, found = values["files"], _tensor_hashes(folder)
+        damaged = next((name for name in sorted(written | found) if written.get(name) != found.get(name)), None)
+    if damaged:
+        raise InputError(f"{folder / damaged}: missing or damaged; remove {folder} to go on from an older checkpoint, or anew")
+
+
+def _tensor_hashes(folder):
+    return {path.name: file_hash(path) for path in sorted(folder.glob("*.safetensors")) if path.is_file()}
+
+
+def _below(prefix, tensors):
+    """The tensors named ``prefix.…``, without the prefix."""
+    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def random_states(device):
+    """The states [processes, bytes] of the generators that dropout draws from: the CPUs', and the GPUs' where there are any."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return {kind: every_process(state.to(device)) for kind, state in states.items()}
+
+
+def set_random_states(states):
+    """Put back this process's part of what :func:`random_states` returned."""
+    own = {kind: rows[rank()].clone() for kind, rows in states.items()}  # of a view the offset is overlooked
+    torch.set_rng_state(own["cpu"])
+    if "cuda" in own:
+        torch.cuda.set_rng_state(own["cuda"])
+
+
+def save_checkpoint(output_dir, step, limit, tokenizer, state):
+    """Write ``checkpoint-<step>``, complete under its name or not there, then remove all but the newest ``limit``.
+
+    All processes call this, and the main one writes.
+
+    Returns:
+        its path
+    """
+    output_dir = Path(output_dir)
+    final = output_dir / f"checkpoint-{step}"
+    temporary = output_dir / f".{final.name}.tmp"
+    states = random_states(state.device)
+    if not is_main_process():
+        return final
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        save_model(temporary, state.student, tokenizer, state.student_memory)
+        try:
+            state.save(temporary, step, states)
+            shutil.copyfile(output_dir / RECORD_FILE, temporary / RECORD_FILE)
+            if final.exists():
+                remove_folder(final)
+            put_in_place(temporary, final)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"cannot write {final}: {error}; free some space or choose another folder") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    keep_newest(output_dir, limit)
+    return final
+
+
+def keep_newest(output_dir, limit):
+    """Remove all checkpoints but the newest ``limit``."""
+    for _, path in checkpoints(output_dir)[:-limit]:
+        remove_folder(path)

@@ -1,0 +1,107 @@
+"""The output folder: what a run of ours keeps in it, and whether a run may write there.
+
+Imports nothing heavy, so that an argument error is told at once.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from fsd.system.errors import InputError
+from fsd.system.files import check_folder, is_temporary, read_json, remove_folder
+
+RUN_FILES = (
+    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
+    "added_tokens.json", "student_memory.safetensors", "training_args.json", "eval_results.txt", "predictions",
+    "memory.safetensors", "clustering.safetensors",
+)
+RECORD_FILE = "training_args.json"  # what a run was started with; its presence marks the folder as a run's
+STATE_TENSORS, STATE_VALUES = "training_state.safetensors", "training_state.json"  # of a checkpoint
+
+
+def check_output_dir(output_dir, *, read, written, resume, overwrite, checkpoint=None):
+    """Refuse an output folder that training would spoil; changes nothing.
+
+    Args:
+        read, written: flag → path, or None, of what else the run reads and writes; training writes over none of the first
+            and puts none of the second among its own files.
+        resume, overwrite: whether ``--resume`` and ``--overwrite_output_dir`` are given.
+        checkpoint: the checkpoint that the command line names to go on from.
+
+    Raises:
+        InputError: ``output_dir`` is a file, is also one of ``read``, or has content without ``overwrite`` that is not a run
+            to resume; or that content has our files' names but is not a run of ours.
+    """
+    output_dir = Path(output_dir)
+    what = f"--output_dir {output_dir}"
+    if output_dir.exists() and not output_dir.is_dir():
+        raise InputError(f"{what} is a file; name a folder")
+    check_folder(output_dir, what)
+    ours = [_real(path) for path in _run_paths(output_dir)]
+    for flag, path in read.items():
+        if path and (_real(path) == _real(output_dir) or any(_real(path).is_relative_to(own) for own in ours)):
+            raise InputError(f"{what} is also {flag}, which the run would write over; name another folder")
+    for flag, path in written.items():
+        if path and any(_real(path).is_relative_to(own) for own in ours):
+            raise InputError(f"{flag} {path} is where {what} has a file of its own; name another place")
+    content = {path.name for path in output_dir.iterdir() if not is_temporary(path)} if output_dir.is_dir() else set()
+    goes_on = resume or checkpoint is not None and checkpoint.parent.resolve() == output_dir.resolve()
+    if not content or goes_on and RECORD_FILE in content:
+        return
+    if not overwrite:
+        without = ", and it holds no run to resume" if resume else ""
+        raise InputError(f"{what} is not empty{without}; name another folder or give --overwrite_output_dir")
+    if RECORD_FILE not in content and (taken := sorted(content & set(RUN_FILES))):
+        raise InputError(f"{what} holds {taken[0]} but is not a run of ours; name another folder")
+
+
+def _real(path):
+    return Path(os.path.realpath(path))
+
+
+def _run_paths(output_dir):
+    """All that a run of ours may have left in the folder."""
+    return [Path(output_dir) / name for name in RUN_FILES] + [path for _, path in checkpoints(output_dir)]
+
+
+def remove_previous_run(output_dir):
+    """Remove the files that a run of ours left in the folder, and nothing else."""
+    output_dir = Path(output_dir)
+    for _, path in checkpoints(output_dir):
+        remove_folder(path)
+    # The record goes last: as long as anything is left, the folder is known as a run's.
+    for path in [output_dir / name for name in RUN_FILES if name != RECORD_FILE] + [output_dir / RECORD_FILE]:
+        if path.is_dir() and not path.is_symlink():
+            remove_folder(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def checkpoints(output_dir):
+    """[(step, path)] of the checkpoint-N folders, oldest first."""
+    folders = Path(output_dir).glob("checkpoint-*")
+    found = [(re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in folders if path.is_dir()]
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def is_resumable(path):
+    """Whether the folder is a checkpoint that training can go on from, and not only a model."""
+    return bool(re.fullmatch(r"checkpoint-\d+", path.name)) and (path / STATE_VALUES).is_file()
+
+
+def read_record(folder):
+    """The record of the run in a folder, or None where there is none.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
+    path = Path(folder) / RECORD_FILE
+    if not path.exists():
+        return None
+    record = read_json(path)
+    kinds = {"run": str, "finished": bool, "settings": dict, "arguments": dict}
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
+        raise InputError(f"{path}: not a record of a run that this version can resume; name another --output_dir")
+    if not re.fullmatch(r"\w[\w.-]*", record["run"]):  # it names a folder
+        raise InputError(f"{path}: run is not a name of ours; restore the file, or name another --output_dir")
+    return record

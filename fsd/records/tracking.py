@@ -1,0 +1,58 @@
+"""TensorBoard: the curves, hyper-parameters and metrics of a run."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from fsd.system.errors import InputError
+from fsd.system.launcher import is_main_process
+
+
+class Tracker:
+    """TensorBoard scalars of one run, in a folder of its own under ``run_file``; the main process alone writes them.
+
+    A run that resumes after ``step`` writes into its old folder. TensorBoard then hides what it had written of later steps.
+
+    Raises:
+        InputError: the folder cannot be written to, at the start or later.
+    """
+
+    def __init__(self, run_file, name, step=0):
+        self.folder, self.writer = Path(run_file) / name, None
+        if not is_main_process():
+            return
+        with self._writing():
+            self.writer = SummaryWriter(str(self.folder), flush_secs=10, purge_step=step + 1 if self.folder.exists() else None)
+
+    @contextmanager
+    def _writing(self):
+        try:
+            yield
+        except OSError as error:
+            reason = f"cannot write there: {error.strerror or error}; free some space or name another folder"
+            raise InputError(f"--run_file {self.folder.parent}: {reason}") from error
+
+    def scalars(self, prefix, values, step):
+        """One scalar a value, named ``prefix/name``."""
+        with self._writing():
+            for name, value in values.items() if self.writer else ():
+                self.writer.add_scalar(f"{prefix}/{name}", value, step)
+
+    def flush(self):
+        """Wait until everything so far is in its file."""
+        with self._writing():
+            if self.writer:
+                self.writer.flush()
+
+    def finish(self, hyperparameters, metrics, step):
+        """Write the hyper-parameters with the final metrics, and close."""
+        if not self.writer:
+            return
+        plain = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in hyperparameters.items()}
+        self.scalars("final", metrics, step)
+        with self._writing():
+            for summary in hparams(plain, {f"final/{name}": value for name, value in metrics.items()}):
+                self.writer.file_writer.add_summary(summary)
+            self.writer.close()

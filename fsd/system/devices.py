@@ -1,0 +1,60 @@
+"""The device that a run uses, its precision, its compilation, and the RAM that is free."""
+
+import os
+import re
+from pathlib import Path
+
+import torch
+
+from fsd.system.errors import InputError
+from fsd.system.launcher import started_alone
+
+
+def pick_device(no_cuda=False):
+    """The GPU where there is one and ``no_cuda`` is false, otherwise the CPU. Each process has a GPU of its own.
+
+    Raises:
+        InputError: more processes on this machine than it has GPUs.
+    """
+    if no_cuda or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if started_alone():
+        return torch.device("cuda")
+    number, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if number >= gpus:
+        raise InputError(f"no GPU for process {number} of this machine, it has {gpus}; lower --nproc_per_node or give --no_cuda")
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
+def describe_device(device):
+    """The device by name, with what a run's numbers depend on."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def autocast(device, precision):
+    """The context for the models' forward passes; nothing is cast where ``precision`` is None."""
+    return torch.autocast(device.type, precision, enabled=precision is not None)
+
+
+def free_ram():
+    """Bytes of RAM that this process can still take: the machine's, or a container's where it has less.
+
+    None where the system does not tell, as on macOS.
+    """
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return None
+    free = int(re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())[1]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
+        free = min(free, int(most) - int(used.read_text()))
+    return max(free, 0)
+
+
+def compiled(function, shapes):
+    """``torch.compile`` of a function of a model and a batch, once for each of at most ``shapes`` shapes that it meets."""
+    torch._dynamo.config.recompile_limit = shapes  # what comes beyond it runs without compilation
+    return torch.compile(function, dynamic=False)

@@ -1,0 +1,123 @@
+"""Files that are written whole or not at all. Imports nothing heavy, so that an argument error is told at once."""
+
+import glob
+import json
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from fsd.system.errors import InputError
+
+ABANDONED = 24 * 3600  # seconds without a write after which a temporary file is nobody's
+
+
+@contextmanager
+def written_whole(path, folder=False):
+    """Yield a temporary file beside ``path``; what was written there takes its place when the block ends well.
+
+    The temporary file is flushed to disk and renamed, so that a reader sees the old file or the new one, never a part.
+    On an error it is removed and ``path`` is as it was. An ``OSError`` becomes an :class:`InputError`. What a killed
+    program left half written here is removed once it is so old that nobody can still be writing it.
+
+    Args:
+        folder: yield a folder instead; ``path`` must be missing or an empty folder.
+    """
+    path, temporary = Path(path), None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                _remove(left)
+        names = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".tmp"}
+        if folder:
+            temporary = Path(tempfile.mkdtemp(**names))
+        else:
+            handle, name = tempfile.mkstemp(**names)
+            os.close(handle)
+            temporary = Path(name)
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, (0o777 if folder else 0o666) & ~mask)  # temporary files are private; others may need to read ours
+        put_in_place(temporary, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        if temporary is not None:
+            _remove(temporary)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def put_in_place(temporary, path):
+    """Flush a file, or a folder of files, to disk and rename it to ``path``, in the same folder or another on its disk."""
+    for written in (temporary, *temporary.rglob("*")):
+        _flush(written)
+    os.replace(temporary, path)
+    _flush(path.parent)
+
+
+def _flush(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_folder(path):
+    """Remove a folder. Whatever interrupts, it is whole under its name or not there."""
+    doomed = path.with_name(f".{path.name}.removed.tmp")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(path, doomed)
+    shutil.rmtree(doomed)
+
+
+def is_temporary(path):
+    """Whether a path is something half written that a killed program left behind."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def remove_temporaries(folder):
+    """Remove what killed programs left half written in the folder. Only for a folder that no other program writes into."""
+    for path in filter(is_temporary, list(folder.glob(".*"))):
+        _remove(path)
+
+
+def write_text(path, text):
+    """Write ``text`` as UTF-8, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value):
+    """Write ``value`` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path):
+    """The object in the JSON file ``path``; an unreadable or malformed one is an :class:`InputError`."""
+    if not Path(path).is_file():  # a FIFO would be waited for
+        raise InputError(f"{path}: no such file; restore it")
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path} as JSON: {error}; restore it") from error
+
+
+def check_folder(path, what):
+    """Refuse a folder that could not be made or written into; changes nothing. The message begins with ``what``."""
+    path = Path(os.path.abspath(path))
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise InputError(f"{what}: {there} is not a folder; name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{what}: {there} cannot be written to; name another folder")

@@ -1,0 +1,1 @@
+"""What trains: the loop, the teacher's cache, evaluation."""

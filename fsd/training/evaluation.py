@@ -1,0 +1,65 @@
+"""Dev metrics and test predictions."""
+
+import torch
+
+from fsd.glue.metrics import compute_metrics, main_metric, majority_metrics
+from fsd.glue.predictions import write_predictions
+from fsd.models.forward import forward
+from fsd.system.launcher import is_main_process
+from fsd.system.logs import progress_bar
+from fsd.system.processes import share, sum_over_processes
+
+
+@torch.no_grad()
+def predict_logits(model, dataset, batch_size, progress="predicting"):
+    """Logits [N, C] (float32, on the CPU) of a model in eval mode, in the dataset's order.
+
+    Each batch runs at the length of its longest example, which changes logits by rounding only. With several processes,
+    each runs a share of the batches, and all get all logits.
+    """
+    was_training = model.training
+    model.eval()
+    batches = torch.arange(len(dataset)).split(batch_size)
+    batches = batches[share(len(batches))]
+    logits = torch.zeros(len(dataset), model.config.num_labels, device=dataset.device)
+    with progress_bar(total=sum(map(len, batches)), desc=progress, unit="example", leave=False) as bar:
+        for indices in batches:
+            logits[indices[0] : indices[-1] + 1] = forward(model, dataset.batch(indices, cut_to_longest=True))[0]
+            bar.update(len(indices))
+    model.train(was_training)
+    return sum_over_processes(logits).cpu()
+
+
+def decisions(task, logits):
+    """Predicted class ids [N], or scores [N] for a regression task, as a NumPy array."""
+    return logits.squeeze(-1).numpy() if task.regression else logits.argmax(dim=-1).numpy()
+
+
+def evaluate(model, task, dev_sets, batch_size, progress="evaluating"):
+    """Official metrics of a model on a task's dev sets: {metric: value}, MNLI's named ``mnli/…`` and ``mnli-mm/…``."""
+    metrics = {}
+    for dataset in dev_sets:
+        predictions = decisions(task, predict_logits(model, dataset, batch_size, progress))
+        metrics |= compute_metrics(task, predictions, dataset.labels.cpu().numpy(), dataset.split)
+    return metrics
+
+
+def is_at_chance(task, metrics, dev_set):
+    """Whether the main metric is not above that of always answering with the commonest label (or the mean score)."""
+    chance = majority_metrics(task, dev_set.labels.cpu().numpy())
+    return metrics[main_metric(task)] <= chance[main_metric(task)]
+
+
+def predict_test_sets(model, task, test_sets, batch_size, folder):
+    """Write the leaderboard file of each test set into ``folder``, the main process alone; returns their paths."""
+    paths = []
+    for dataset in test_sets:
+        predictions = decisions(task, predict_logits(model, dataset, batch_size, "predicting"))
+        if is_main_process():
+            paths.append(write_predictions(task, dataset.split, dataset.index, predictions, folder))
+    return paths
+
+
+def format_metrics(metrics):
+    """"name value, name value, …" with four digits."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())

@@ -1,0 +1,130 @@
+"""The training loop, for distillation and for fine-tuning a teacher alike."""
+
+import logging
+import math
+
+import torch
+from torch import nn
+from transformers import get_linear_schedule_with_warmup
+
+from fsd.method.global_structure import memory_products
+from fsd.models.forward import forward
+from fsd.records.checkpoints import TrainingState, save_checkpoint
+from fsd.system.devices import autocast, compiled
+from fsd.system.logs import progress_bar
+from fsd.system.processes import average_gradients, gather, highest, rank, share
+from fsd.system.random_streams import stream_seed
+from fsd.system.signals import Stopped, noting_signals
+from fsd.training.evaluation import evaluate, format_metrics
+from fsd.training.loss_log import LossLog
+from fsd.training.run import LENGTH_BUCKETS
+
+logger = logging.getLogger(__name__)
+
+
+def train(run, tracker, checkpoint=None):
+    """Train ``run.student`` for ``run.steps`` updates, from the first or on from a checkpoint; returns the seconds of all.
+
+    Between logging steps nothing is read back from the device. An update whose loss or gradient norm is not finite is
+    left out, and the next logging step or checkpoint says so.
+
+    Raises:
+        InputError: a loss or the gradient norm is not finite, or the checkpoint cannot be used.
+        Stopped: SIGTERM or SIGINT came; the step was ended and a checkpoint saved.
+    """
+    settings = run.settings
+    optimizer, parameters = make_optimizer(run)
+    scheduler = get_linear_schedule_with_warmup(optimizer, settings.warmup_steps, run.steps)
+    scaler = torch.amp.GradScaler(run.device.type, enabled=settings.fp16)
+    log = LossLog(run, tracker)
+    state = TrainingState(run.student, run.student_memory, optimizer, scheduler, scaler, log, run.device)
+    model_forward = compiled(forward, 4 * len(LENGTH_BUCKETS)) if settings.compile else forward  # two models, with room
+    run.student.train()
+    torch.manual_seed(stream_seed(settings.seed, f"dropout of rank {rank()}" if rank() else "dropout"))
+    step = state.load(checkpoint) if checkpoint else 0
+    name = f"{run.objective.method} on {run.task.name}"
+    with noting_signals() as signals, progress_bar(total=run.steps, initial=step, desc=name, unit="step", smoothing=0.1) as bar:
+        for epoch in range(step // run.steps_per_epoch, math.ceil(run.steps / run.steps_per_epoch)):
+            for batches in run.update_batches(epoch)[step % run.steps_per_epoch :][: run.steps - step]:
+                for indices in batches:
+                    losses = batch_losses(run, indices, model_forward)
+                    total = run.objective.total(losses)
+                    scaler.scale(total / len(batches)).backward()
+                    log.add(losses, total, len(indices))
+                average_gradients(parameters)
+                scaler.unscale_(optimizer)
+                is_bad = log.note(nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+                if not settings.fp16:  # where the scaler does it
+                    optimizer.found_inf = is_bad  # keeps NaN from the student without a wait: fused AdamW skips what is bad
+                scaler.step(optimizer)
+                scaler.update()
+                log.learning_rate = scheduler.get_last_lr()[0]
+                scheduler.step()
+                optimizer.zero_grad(set_to_none=True)
+                step += 1
+                bar.update()
+                if step == 1 or step % settings.logging_steps == 0 or step == run.steps:
+                    log.write(step, bar)
+                if settings.evaluate_during_training and step % run.steps_per_epoch == 0 and step < run.steps:
+                    metrics = evaluate(run.student, run.task, run.dev_sets, settings.per_gpu_eval_batch_size)
+                    logger.info("epoch %d: %s", epoch + 1, format_metrics(metrics))
+                    tracker.scalars("dev", metrics, step)
+                stop = highest(signals[0] if signals else 0)[0]
+                if stop or step % settings.save_steps == 0 and step < run.steps:
+                    log.check(step)
+                    tracker.flush()
+                    saved = save_checkpoint(run.output_dir, step, settings.save_total_limit, run.tokenizer, state)
+                if stop:
+                    highest(0)  # torchrun ends all processes when one has ended: not while one still writes
+                    raise Stopped(stop, f" after step {step}: {saved} is saved; the same command with --resume goes on from it")
+    return state.training_seconds()
+
+
+def batch_losses(run, indices, model_forward=forward):
+    """The unweighted losses of the training examples at ``indices`` [b]: {name: scalar}.
+
+    With several processes, each runs the models on its share of the examples and computes the losses of all of them.
+    """
+    objective, settings = run.objective, run.settings
+    batch = run.train_set.batch(indices, settings.mask_padding, settings.length_buckets)
+    own = share(len(indices))
+    count = own.stop - own.start
+    # A process without examples runs the first and leaves its outputs out: kernels need not take empty batches.
+    taken = own if count else slice(0, 1)
+    inputs = {name: values[taken] for name, values in batch.items()}
+    pairs = objective.compared_pairs
+    if count != settings.per_gpu_train_batch_size:
+        model_forward = forward  # a compilation for the one batch of an epoch that is smaller would not pay
+    teacher = None
+    with autocast(run.device, settings.precision):
+        if run.teacher_cache is not None:
+            teacher = run.teacher_cache.batch(indices[taken], batch["input_ids"].shape[1])
+        elif objective.needs_teacher:
+            with torch.no_grad():
+                teacher = model_forward(run.teacher, inputs, [layer for layer, _ in pairs])
+        student = model_forward(run.student, inputs, [layer for _, layer in pairs])
+    student, teacher = gathered(student, len(indices)), teacher and gathered(teacher, len(indices))
+    memory = memory_products(run.student_memory.centroids) if objective.needs_memory else None
+    mask = batch["attention_mask"] if settings.mask_padding else None
+    return objective.losses(student, teacher, batch["labels"], mask, memory, run.teacher_memory)
+
+
+def gathered(outputs, count):
+    """Logits and hidden states of all ``count`` examples of a batch, from those of this process's share."""
+    logits, hidden = outputs
+    return gather(logits, count), {layer: gather(states, count) for layer, states in hidden.items()}
+
+
+def make_optimizer(run):
+    """Fused AdamW over the student and, where there is one, the student memory; and the list of their parameters."""
+    named = list(run.student.named_parameters())
+    if run.student_memory is not None:
+        named += run.student_memory.named_parameters()
+    exempt = ("bias", "LayerNorm.weight")
+    decayed = [p for name, p in named if not name.endswith(exempt)]
+    others = [p for name, p in named if name.endswith(exempt)]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": run.settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=run.settings.learning_rate, eps=run.settings.adam_epsilon, fused=True,
+    )
+    return optimizer, decayed + others

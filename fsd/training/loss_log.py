@@ -1,0 +1,116 @@
+"""The losses of a run: summed on the device, read at logging steps, shown to people."""
+
+import logging
+import math
+import time
+
+import torch
+
+from fsd.system.errors import InputError
+from fsd.system.logs import duration
+
+logger = logging.getLogger(__name__)
+
+DOMINATES = 100  # a weighted loss this many times all the others together is warned of
+LOWERED_BY = {  # the flag that lowers each loss's weight
+    "cross_entropy": "--alpha", "dark_knowledge": "--alpha or --temperature", "intra": "--beta or --gamma_i",
+    "local_inter": "--beta or --gamma_l", "global_distance": "--gamma_m or --beta", "global_cosine": "--beta or --gamma_g",
+    "memory_cka": "--beta or --gamma_g",
+}
+
+
+class LossLog:
+    """Sums the losses on the device. At logging steps it reads and shows their means since the last one.
+
+    It also notes there which update was the first with a loss or a gradient norm that is not finite.
+    """
+
+    def __init__(self, run, tracker):
+        self.run, self.tracker = run, tracker
+        self.names = (*run.objective.weights, "total")
+        self.learning_rate = run.settings.learning_rate
+        self.window_start = time.perf_counter()
+        self.is_first = True
+        self.bad_updates = torch.zeros((), dtype=torch.int64, device=run.device)  # the first bad one and all since
+        self.bad_sums = torch.zeros(len(self.names), device=run.device)  # the sums when it came
+        self._reset()
+
+    def _reset(self):
+        self.sums, self.batches, self.examples = torch.zeros(len(self.names), device=self.run.device), 0, 0
+
+    def add(self, losses, total, examples):
+        """Add one batch's losses, without waiting for them."""
+        self.sums += torch.stack([*losses.values(), total]).detach()
+        self.batches += 1
+        self.examples += examples
+
+    def note(self, norm):
+        """Note on the device whether this update or an earlier one is bad: its losses or its gradient norm are not finite.
+
+        Returns:
+            1.0 if so, else 0.0, on the device.
+
+        With ``--fp16`` a norm alone that is not finite is no trouble: the scaler skips that update and scales less.
+        """
+        bad = ~torch.isfinite(self.sums).all()
+        if not self.run.settings.fp16:
+            bad = bad | ~torch.isfinite(norm)
+        self.bad_sums = torch.where(self.bad_updates > 0, self.bad_sums, self.sums)
+        self.bad_updates += bad | (self.bad_updates > 0)
+        return (self.bad_updates > 0).float()
+
+    def check(self, step):
+        """Read from the device whether any update up to ``step`` was bad, and end the run if so."""
+        if not (bad_updates := self.bad_updates.item()):
+            return
+        run, step = self.run, step - bad_updates + 1
+        epoch, position = divmod(step - 1, run.steps_per_epoch)
+        examples = torch.cat(run.update_batches(epoch)[position])
+        if run.train_set.rows is not None:
+            examples = run.train_set.rows[examples]
+        sums = dict(zip(self.names, self.bad_sums.tolist(), strict=True))
+        what = next((f"{name} is {value}" for name, value in sums.items() if not math.isfinite(value)),
+                    "the gradient norm is not finite")
+        raise InputError(
+            f"{what} at step {step}, whose update was left out; its examples in {run.train_set.split}, counted from 0: "
+            f"{', '.join(map(str, examples.tolist()))}; lower --learning_rate or the loss's weight"
+        )
+
+    def write(self, step, bar):
+        """Read the means and send them to the bar (or the log where there is none) and to TensorBoard."""
+        self.check(step)
+        means = dict(zip(self.names, (self.sums / self.batches).tolist(), strict=True))
+        now = time.perf_counter()
+        rate, seconds = self.examples / (now - self.window_start), now - self.window_start
+        self.window_start = now
+        progress = f"loss {means['total']:.4g}, {rate:.1f} examples/s"
+        bar.set_postfix_str(progress)
+        if bar.disable:
+            left = duration((self.run.steps - step) * seconds * self.run.batch_size / max(self.examples, 1))
+            logger.info("step %d of %d: %s, %s left", step, self.run.steps, progress, left)
+        self.tracker.scalars("train", means, step)
+        self.tracker.scalars("train", {"learning_rate": self.learning_rate, "examples_per_second": rate}, step)
+        if self.is_first:
+            self.is_first = False
+            self._write_shares(means)
+        self._reset()
+
+    def state(self):
+        """(tensors, plain values) of the sums since the last logging step, for a checkpoint."""
+        elapsed = time.perf_counter() - self.window_start
+        return {"sums": self.sums}, {"batches": self.batches, "examples": self.examples, "elapsed": elapsed}
+
+    def load_state(self, tensors, values):
+        """Go on with the sums of a run that was written out after its first step."""
+        self.sums.copy_(tensors["sums"])
+        self.batches, self.examples, self.is_first = values["batches"], values["examples"], False
+        self.window_start -= values["elapsed"]
+
+    def _write_shares(self, means):
+        weighted = {name: weight * means[name] for name, weight in self.run.objective.weights.items()}
+        whole = sum(abs(value) for value in weighted.values()) or 1.0
+        parts = (f"{name} {value:.4g} ({abs(value) / whole:.1%})" for name, value in weighted.items())
+        logger.info("weighted losses at the first step: %s", ", ".join(parts))
+        for name, value in weighted.items():
+            if len(weighted) > 1 and abs(value) > DOMINATES * (whole - abs(value)):
+                logger.warning("%s is over %d times all the others together; %s lowers it", name, DOMINATES, LOWERED_BY[name])

@@ -1,0 +1,76 @@
+"""The quickstart's table and figure, from runs as the scripts leave them."""
+
+import struct
+
+import pytest
+
+from fsd.models.hub import find_model
+from fsd.models.loading import load_pretrained
+from fsd.models.student import parameter_count
+from fsd.records.results import append_result
+from fsd.records.tracking import Tracker
+from fsd.system.files import write_json
+
+SCORES = {"teacher": 0.9, "KD": 0.5, "FSD_ILG": 0.75}
+
+
+@pytest.fixture
+def runs(toy_glue, save_bert, tmp_path):
+    """Three finished runs: their results file, their TensorBoard folder, and where the figure goes."""
+    flags = {"results_file": tmp_path / "results.csv", "run_file": tmp_path / "runs", "figure": tmp_path / "plots/all.png"}
+    for method, score in SCORES.items():
+        folder = save_bert(tmp_path / method, "RTE", layers=4 if method == "teacher" else 2)
+        arguments = {"data_dir": str(toy_glue), "max_seq_length": 32, "do_lower_case": True}
+        arguments |= {"tokenizer_name": None, "cache_dir": None}
+        write_json(folder / "training_args.json", {"arguments": arguments})
+        name = "fine-tuning" if method == "teacher" else method
+        row = {"task": "RTE", "method": name, "output_dir": str(folder), "seed": 1, "seconds": 12.5}
+        append_result(flags["results_file"], row | {"acc": score - 0.1, "run": "earlier"})  # which does not count
+        append_result(flags["results_file"], row | {"acc": score, "run": f"RTE-{name}-1"})
+        tracker = Tracker(flags["run_file"], f"RTE-{name}-1")
+        for step in (1, 2, 3):
+            tracker.scalars("train", {"cross_entropy": 1 / step, "intra": 1 / step, "total": 1.0}, step)
+        tracker.finish({}, {}, 3)
+    return flags
+
+
+def as_flags(runs):
+    return [part for name, value in runs.items() for part in (f"--{name}", value)]
+
+
+def test_table_and_figure(runs, run_script, tmp_path):
+    ended = run_script("scripts/quickstart_report.py", "--no_cuda", *as_flags(runs))
+    assert ended.status == 0, ended.err
+    lines = [line.split() for line in ended.out.splitlines()]
+    table = {line[0]: line[1:] for line in lines if line and line[0] in SCORES}
+    assert list(table) == ["teacher", "KD", "FSD_ILG"]
+    for method, (accuracy, parameters, alone, batched, seconds) in table.items():
+        assert float(accuracy) == SCORES[method]
+        assert int(parameters.replace(",", "")) == parameter_count(load_pretrained(find_model(tmp_path / method, ""))[0])
+        assert float(alone) > 0 and float(batched) > 0
+        assert float(seconds) == 12.5
+    picture = runs["figure"].read_bytes()
+    width, height = struct.unpack(">II", picture[16:24])
+    assert picture.startswith(b"\x89PNG") and width > height > 500
+
+
+def test_runs_of_two_tasks_are_refused(runs, run_script, tmp_path):
+    append_result(runs["results_file"], {"task": "CoLA", "method": "KD", "run": "CoLA-KD-1"})
+    ended = run_script("scripts/quickstart_report.py", *as_flags(runs))
+    assert ended.status == 2 and "on CoLA, RTE" in ended.last_line and not runs["figure"].exists()
+
+
+def test_a_run_without_its_curves_is_refused(runs, run_script, tmp_path):
+    ended = run_script("scripts/quickstart_report.py", *as_flags(runs | {"run_file": tmp_path / "elsewhere"}))
+    assert ended.status == 2 and "no run RTE-fine-tuning-1 of teacher" in ended.last_line
+
+
+def test_no_results_file(runs, run_script, tmp_path):
+    ended = run_script("scripts/quickstart_report.py", *as_flags(runs | {"results_file": tmp_path / "none.csv"}))
+    assert ended.status == 2 and "no such file" in ended.last_line
+
+
+def test_a_figure_over_another_file_is_refused(runs, run_script):
+    before = runs["results_file"].read_bytes()
+    ended = run_script("scripts/quickstart_report.py", *as_flags(runs | {"figure": runs["results_file"]}))
+    assert ended.status == 2 and "--figure" in ended.last_line and runs["results_file"].read_bytes() == before

@@ -1,0 +1,264 @@
+"""Kill runs at random moments, submit them again until they are finished, and compare them with runs left alone.
+
+    python tests/stress/kill_and_resume.py --kills 200 --output_dir kills
+
+Fine-tunes a teacher, builds its memory and distils a student, all very small and on the built-in corpus: once without
+a break, then again and again under SIGKILL, which half of the time comes at a random moment and half of the time at a
+random one of the run's operations on files. The encodings, the teacher's cache, checkpoints, TensorBoard, the final
+model and results.csv are all new in each run, so that each of them is hit. A run that was killed and resumed must end
+with the same bits in its model, memory, metrics and predictions, the same curves, and one row in results.csv, and
+must do nothing when it is submitted once more. Exit status 1 if any did not.
+"""
+
+import csv
+import logging
+import mmap
+import os
+import random
+import shutil
+import signal
+import struct
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from forked import be_program
+from safetensors import safe_open
+
+from fsd.cli.parser import Parser, number
+from fsd.system.errors import InputError, exit_on_input_error
+
+LONGEST_ATTEMPT = 300  # seconds, after which a run is taken to hang
+WRITING_EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
+VARYING_COLUMNS = {"time", "seconds", "output_dir", "run", "commit"}
+VARYING_CURVES = {"train/examples_per_second", "memory/examples_per_second", "memory/seconds", "final/seconds"}
+PLACES = (  # part of a path → what it belongs to
+    ("cached_encodings", "the encodings"), ("cache/", "the teacher's cache"), ("checkpoint-", "a checkpoint"),
+    ("clustering.", "the state between passes"), ("runs", "TensorBoard"), ("results.csv", "results.csv"),
+    ("training_args.json", "the run's record"), ("out", "the final files"),
+)
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--output_dir", required=True, help="a new folder for all the runs")
+    parser.add_argument("--kills", type=number(int, 1), default=200, help="kills to try")
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="of the moments, as far as the clock repeats them")
+    args = parser.parse_args()
+    folder = Path(args.output_dir).resolve()
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"--output_dir {folder} is not empty; name a new folder")
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+    # Imported once: every attempt is a fork of this process.
+    import fsd.cli.build_memory  # noqa: F401
+
+
+    prepare(folder)
+    runs = {name: Victim(folder, name) for name in ("teacher", "memory", "student")}
+    for run in runs.values():
+        run.run_alone()
+    rng, hits, problems, finished = random.Random(args.seed), Counter(), [], 0
+    while sum(hits.values()) < args.kills:
+        run = runs[("student", "memory", "student", "teacher")[finished % 4]]
+        hits += run.kill_until_finished(rng, args.kills - sum(hits.values()))
+        problems += run.differences()
+        finished += 1
+    print(f"{sum(hits.values())} kills in {finished} runs, each finished and compared")
+    for place, count in sorted(hits.items()):
+        print(f"{count:6} {place}")
+    for problem in problems:
+        print(f"PROBLEM: {problem}")
+    print(f"{len(problems)} problems")
+    sys.exit(bool(problems))
+
+
+def prepare(folder):
+    """The corpus and the pretrained model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = ["--train_rows", 40, "--dev_rows", 16, "--test_rows", 8]
+    must_end_well(folder, "scripts/make_toy_glue.py", ["--output_dir", folder / "glue", "--tasks", "RTE", *rows])
+    must_end_well(folder, "scripts/make_small_bert.py", [
+        "--vocab", folder / "glue/vocab.txt", "--output_dir", folder / "bert", "--hidden_size", 16, "--intermediate_size", 32,
+        "--num_attention_heads", 2, "--num_hidden_layers", 4, "--max_position_embeddings", 32,
+    ])
+
+
+class Victim:
+    """One command, its run without a break in ``NAME-alone``, and the run that is being killed in ``NAME-killed``."""
+
+    def __init__(self, folder, name):
+        self.folder, self.name = folder, name
+        self.alone, self.killed = folder / f"{name}-alone", folder / f"{name}-killed"
+        teacher, memory = folder / "teacher-alone/out", folder / "memory-alone/out"
+        script, flags = {
+            "teacher": ("scripts/finetune_teacher.py", [
+                "--model_name_or_path", folder / "bert", "--do_eval", "--num_train_epochs", 2]),
+            "memory": ("train_memory.py", [
+                "--model_name_or_path", teacher, "--num_centroid", 8, "--memory_num_train_epochs", 5,
+                "--memory_tolerance", 0, "--feature_cache_gb", 0, "--per_gpu_memory_train_batch_size", 1]),
+            "student": ("run_glue_all.py", [
+                "--model_name_or_path", teacher, "--teacher_memory_path", memory, "--cache_teacher", "cache", "--do_eval",
+                "--do_predict", "--evaluate_during_training", "--num_train_epochs", 3, "--beta", 1, "--gamma_m", 0.01,
+                "--gradient_accumulation_steps", 2]),
+        }[name]
+        if name != "memory":
+            flags += ["--save_steps", 2, "--learning_rate", "1e-3"]
+        self.script, self.flags = script, [
+            "--task_name", "RTE", "--data_dir", "glue", "--output_dir", "out", "--do_train", "--do_lower_case",
+            "--per_gpu_train_batch_size", 6, "--max_seq_length", 24, "--logging_steps", 3, "--resume", *flags,
+        ]
+
+    def run_alone(self):
+        """The run to compare with; tells how long one takes and how often it touches files."""
+        shutil.copytree(self.folder / "glue", self.alone / "glue")
+        start = time.perf_counter()
+        self.events = must_end_well(self.alone, self.script, self.flags)
+        self.seconds = time.perf_counter() - start
+
+    def kill_until_finished(self, rng, most):
+        """Kill at most ``most`` attempts, each going on from the last; returns how many kills hit where."""
+        shutil.rmtree(self.killed, ignore_errors=True)
+        shutil.copytree(self.folder / "glue", self.killed / "glue")
+        hits, status = Counter(), -signal.SIGKILL
+        while status == -signal.SIGKILL:
+            moment = {}
+            if sum(hits.values()) < most:
+                at_event = rng.random() < 0.5
+                moment = {"event": rng.randint(1, self.events)} if at_event else {"seconds": rng.uniform(0, self.seconds)}
+            status, _, place = attempt(self.killed, self.script, self.flags, **moment)
+            if status == -signal.SIGKILL:
+                hits[f"{self.name}: {'at' if 'event' in moment else 'some time after'} {place}"] += 1
+        if status:
+            raise InputError(f"{self.name}: submitted again it ended with {status}: {last_line(self.killed)}")
+        return hits
+
+    def differences(self):
+        """What is not as in the run left alone: a list of words."""
+        found = compare_files(self.alone / "out", self.killed / "out")
+        rows = [self._rows(self.killed), self._rows(self.alone)]
+        if rows[0] != rows[1]:
+            found.append(f"results.csv has {rows[0]}, not {rows[1]}")
+        if curves(self.killed) != curves(self.alone):
+            found.append(f"the curves {curves(self.killed)} are not {curves(self.alone)}")
+        before = {path: path.read_bytes() for path in (self.killed / "out").rglob("*") if path.is_file()}
+        must_end_well(self.killed, self.script, self.flags)
+        if before != {path: path.read_bytes() for path in (self.killed / "out").rglob("*") if path.is_file()}:
+            found.append("the finished run, submitted once more, was changed")
+        if "is finished" not in (self.killed / "log").read_text() or self._rows(self.killed) != rows[1]:
+            found.append("the finished run, submitted once more, did not say so or has another row")
+        return [f"{self.name}: {words}" for words in found]
+
+    def _rows(self, folder):
+        if self.name == "memory":
+            return []
+        with open(folder / "results.csv", newline="", encoding="utf-8") as file:
+            return [{k: v for k, v in row.items() if k not in VARYING_COLUMNS} for row in csv.DictReader(file)]
+
+
+def compare_files(alone, killed):
+    """Files that are missing, left over or different; of what varies by nature only that it is there."""
+    found = []
+    files = [{path.relative_to(folder): path for path in folder.rglob("*")} for folder in (alone, killed)]
+    if files[0].keys() != files[1].keys():
+        found.append(f"files {sorted(map(str, files[0].keys() ^ files[1].keys()))} are only in one of both")
+    for name in files[0].keys() & files[1].keys():
+        # training_args.json and training_state.json hold times and names.
+        if files[0][name].is_file() and name.name not in ("training_args.json", "training_state.json"):
+            contents = [content(paths[name]) for paths in files]
+            if contents[0] != contents[1]:
+                found.append(f"{name} has another content")
+    return found
+
+
+def content(path):
+    """What a file holds, to the bit; of a safetensors file without the order of its metadata, which varies."""
+    if path.suffix != ".safetensors":
+        return path.read_bytes()
+    with safe_open(path, framework="np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return file.metadata(), {name: (value.dtype, value.shape, value.tobytes()) for name, value in tensors.items()}
+
+
+def curves(folder):
+    """{tag: [(step, value)]} of the run's one TensorBoard folder; of measured times the steps alone."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it reports each continuation
+    runs = list((folder / "runs").iterdir())
+    events = EventAccumulator(str(runs[0])).Reload()
+    points = {tag: events.Scalars(tag) for tag in events.Tags()["scalars"] if tag != "memory/examples_per_second"}
+    return len(runs), {tag: [(p.step, 0 if tag in VARYING_CURVES else p.value) for p in line] for tag, line in points.items()}
+
+
+# ---- Attempts ----
+
+
+def attempt(folder, script, flags, event=None, seconds=None):
+    """Run a script in a fork, in ``folder``; kill it at its ``event``-th operation on files or after ``seconds``.
+
+    Returns:
+        (exit status, or minus the signal; operations on files; what the last of them belonged to)
+    """
+    shared = mmap.mmap(-1, 4096)
+    child = os.fork()
+    if child == 0:
+        run_in_child(folder, script, flags, shared, event)
+    start = time.perf_counter()
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+        passed = time.perf_counter() - start
+        if passed > LONGEST_ATTEMPT or seconds is not None and passed > seconds:
+            os.kill(child, signal.SIGKILL)
+            ended = os.waitpid(child, 0)
+            break
+        time.sleep(0.002)
+    if seconds is None and time.perf_counter() - start > LONGEST_ATTEMPT:
+        raise InputError(f"{script} hangs: {last_line(folder)}")
+    count, length = struct.unpack_from("ii", shared)
+    path = shared[8 : 8 + length].decode(errors="replace")
+    place = next((words for part, words in PLACES if part in path), path.removeprefix(f"{folder}/") or "nothing")
+    return os.waitstatus_to_exitcode(ended[1]), count, place
+
+
+def run_in_child(folder, script, flags, shared, event):
+    """The script as ``__main__``, its output in ``folder/log``; never returns."""
+    os.chdir(folder)
+    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    inside, count = f"{folder}/", 0
+
+    def watch(name, arguments):
+        nonlocal count
+        if name not in WRITING_EVENTS and not (name == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+            return
+        path = os.path.abspath(os.fsdecode(arguments[0])) if isinstance(arguments[0], (str, bytes)) else ""
+        if not path.startswith(inside) or path == f"{inside}log":
+            return
+        count += 1
+        name = path.removeprefix(inside).encode()[:4000]
+        shared[: 8 + len(name)] = struct.pack("ii", count, len(name)) + name
+        if count == event:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    be_program(script, flags, crashed=99)
+
+
+def must_end_well(folder, script, flags):
+    """Run a script that nobody kills; returns how often it touched files."""
+    status, events, _ = attempt(folder, script, flags)
+    if status:
+        raise InputError(f"{script} ended with {status}: {last_line(folder)}")
+    return events
+
+
+def last_line(folder):
+    """The last line that the attempt in ``folder`` printed."""
+    lines = (folder / "log").read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

@@ -1,0 +1,320 @@
+"""Hand every program bad input of every kind, and tell where the answer is neither a good run nor one clear line.
+
+    python tests/stress/try_bad_input.py --inputs 2500 --seed 42
+    python tests/stress/try_bad_input.py --only config:17 --keep bad      # one input again; its folder is left in bad/
+
+An input is a sound folder (data, teacher, student, memory, caches, results) in which one thing is spoilt, or a command
+line with odd values. Its program runs in a process of its own, with a time limit, a memory limit and a small model. It
+must end with status 0 and whole files, or with status 2, one line that names a flag or a file, and nothing lost,
+changed or half written. Files that execute code when they are unpickled are among the inputs: none may do so.
+"""
+
+import csv
+import functools
+import io
+import json
+import os
+import random
+import re
+import resource
+import select
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from bad_inputs import CANARY, KINDS, MODELLED, STUDENT_FLAGS, Trial, sound_flags
+from forked import be_program
+
+from fsd.cli.arguments import add_seed_argument
+from fsd.cli.parser import Parser, number
+from fsd.system.errors import InputError, exit_on_input_error
+
+MEMORY_LIMIT = 8 << 30  # bytes of address space: what asks for more was not told before allocating
+
+
+# ---- A sound folder ----
+
+
+def make_sound_folder(folder):
+    """All that the programs work on: data, teacher, student with a checkpoint, memory, caches, results, odd files."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+    from fsd.glue.tasks import find_task
+    from fsd.models.loading import name_labels
+
+    os.chdir(folder)
+    sound = {"train_rows": 20, "dev_rows": 8, "test_rows": 4, "tasks": None, "output_dir": "data"}
+    run_well(Trial("scripts/make_toy_glue.py", "", sound))
+    tokenizer = BertTokenizer.from_pretrained("data")
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=4, num_attention_heads=2,
+                        intermediate_size=16, max_position_embeddings=64, num_labels=2, initializer_range=0.5)
+    name_labels(config, find_task("RTE"))
+    torch.manual_seed(0)
+    BertForSequenceClassification(config).save_pretrained("teacher")
+    tokenizer.save_pretrained("teacher")
+    run_well(Trial("train_memory.py", "", sound_flags("train_memory.py") | {"output_dir": "memory"}))
+    tokenizer.save_pretrained("memory")
+    run_well(Trial("run_glue_global.py", "", STUDENT_FLAGS))
+    for path in Path("data").rglob("cached_encodings"):
+        for split in ("train", "dev", "test"):
+            assert list(path.glob(f"{split}-*")), path
+    os.mkfifo("fifo")
+    os.symlink("loop", "loop")
+    os.symlink("absent", "dangling")
+    os.symlink("student/checkpoint-1", "link")
+    os.symlink("results.csv", "linked.csv")
+    for name, minor in (("null", 3), ("full", 7)):
+        try:
+            os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+        except PermissionError:  # devices are root's to make
+            os.mkfifo(name)
+
+
+def run_well(trial):
+    """Run a trial that must end well, in the current folder."""
+    status, error = run(trial, Path.cwd(), 300)
+    if status:
+        raise InputError(f"{trial.script} does not run in a sound folder: {error.strip()[-500:]}")
+
+
+def copy_sound(source, target):
+    """A copy to spoil, with its links and special files."""
+    def copy(name, to):
+        there = os.lstat(name)
+        if not stat.S_ISREG(there.st_mode):
+            os.mknod(to, there.st_mode, there.st_rdev)
+        else:
+            shutil.copy2(name, to)
+    shutil.copytree(source, target, symlinks=True, copy_function=copy)
+
+
+# ---- Running and judging ----
+
+
+def run(trial, folder, seconds):
+    """Run a trial's program in ``folder`` in a forked process: (exit status, negative for a signal; standard error)."""
+    reading, writing = os.pipe()  # not a file, which would have the trial's limit
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            os.chdir(folder)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for descriptor, what in enumerate((nothing, nothing, writing)):
+                os.dup2(what, descriptor)
+            os.close(writing)
+            run_script(trial)
+        finally:
+            os._exit(99)  # whatever happens, this process is not to go on as its parent
+    os.close(writing)
+    printed, deadline = [], time.monotonic() + seconds
+    while select.select([reading], [], [], max(0, deadline - time.monotonic()))[0] and (block := os.read(reading, 1 << 16)):
+        printed.append(block)
+    late = time.monotonic() >= deadline
+    if late:
+        os.killpg(child, signal.SIGKILL)
+    os.close(reading)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return -signal.SIGALRM if late else status, b"".join(printed).decode("utf-8", "replace")
+
+
+def run_script(trial):
+    """Be the trial's program; never returns."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    if trial.file_limit is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (trial.file_limit, trial.file_limit))
+    be_program(trial.script, trial.arguments, crashed=1)
+
+
+def listing(folder):
+    """Path → what is there (content, link, kind), for all below ``folder``."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_file():
+            found[name] = path.read_bytes()
+        else:
+            found[name] = None if path.is_dir() else "special"
+    return found
+
+
+TEMPORARY = re.compile(r"\.tmp$|(^|/)\.saving-|\.partial$")
+MAY_CHANGE = re.compile(r"(^|/)(cached_encodings|cache|new-cache|runs)(/|$)|\.lock$")
+NAMES_SOMETHING = re.compile(r"--\w|[\w.-]+\.(tsv|json|safetensors|csv|txt|npy|png)\b|/")
+DIVERGED = re.compile(r"lower --learning_rate|not finite")
+
+
+def violations(trial, status, err, before, after):
+    """What is wrong with how a trial ended, as sentences."""
+    found = []
+    lines = [line for line in err.replace("\r", "\n").split("\n") if line.strip()]
+    if status == -signal.SIGALRM:
+        found.append("did not end")
+    elif status not in (0, 2):
+        found.append(f"exit status {status}: {lines[-1] if lines else 'silent'}")
+    if "Traceback" in err or "panicked" in err:
+        found.append("a traceback")
+    if any(CANARY in Path(name).parts for name in after):
+        found.append("a pickle or a file's code was executed")
+    if left := [name for name in after if TEMPORARY.search(name)]:
+        found.append(f"left behind: {left[0]}")
+    if status == 2:
+        found += refusal_violations(trial, lines, before, after)
+    if status == 0:
+        found += result_violations(trial, before, after)
+    return found
+
+
+def refusal_violations(trial, lines, before, after):
+    found = []
+    name = re.escape(Path(trial.script).name)
+    errors = [line for line in lines if re.match(rf"{name}: error: .", line)]
+    if len(errors) != 1 or errors[0] != lines[-1]:
+        found.append(f"{len(errors)} error lines, ending: {lines[-1] if lines else 'silent'}")
+    elif len(errors[0]) > 1000 or not NAMES_SOMETHING.search(errors[0].split("error: ", 1)[1]) or not errors[0].isprintable():
+        found.append(f"an unclear line: {errors[0][:300]!r}")
+    changed = [name for name, content in before.items() if after.get(name, ...) != content and not MAY_CHANGE.search(name)]
+    if changed and not DIVERGED.search(lines[-1] if lines else ""):
+        found.append(f"refused, yet changed or removed: {', '.join(changed[:3])}")
+    new = [name for name in after if name not in before and not MAY_CHANGE.search(name) and after[name] is not None]
+    if new and not DIVERGED.search(lines[-1] if lines else "") and trial.file_limit is None:
+        found.append(f"refused, yet wrote: {', '.join(new[:3])}")
+    return found + [f"half written: {name}" for name in new if not is_whole(name, after[name])]
+
+
+def result_violations(trial, before, after):
+    out = os.path.relpath(os.path.realpath(str(trial.flags.get("output_dir"))))
+    found = [f"half written: {name}" for name, content in after.items()
+             if before.get(name, ...) != content and isinstance(content, bytes) and not is_whole(name, content)]
+    if trial.flags.get("do_train") and trial.script in MODELLED:
+        weights = "memory.safetensors" if trial.script == "train_memory.py" else "model.safetensors"
+        if not os.path.isabs(out) and not (Path(out, weights).is_file() and Path(out, "training_args.json").is_file()):
+            found.append(f"no {weights} and training_args.json in {out}")
+    for name, content in before.items():
+        if after.get(name, ...) == content or MAY_CHANGE.search(name):
+            continue
+        files = isinstance(after.get(name), bytes) and isinstance(content, bytes)
+        appended = files and after[name].startswith(content.rstrip(b"\n"))
+        goes_on = trial.flags.get("resume") or str(trial.flags.get("student_model_name_or_path")).startswith(f"{out}/checkpoint-")
+        may_replace = goes_on or trial.flags.get("overwrite_output_dir") or not trial.flags.get("do_train")
+        ours = name == out or name.startswith(out + "/") and may_replace
+        if name == "dangling" or trial.file_limit is not None and name.startswith("out"):
+            continue
+        if not (appended and content.startswith(b"time,task,method")) and not ours and content != b"":
+            found.append(f"changed or removed: {name}")
+    return found
+
+
+def is_whole(name, content):
+    """Whether a file that was written can be read again, with finite weights."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        if name.endswith(".safetensors"):
+            return all(torch.isfinite(tensor).all() for tensor in load(content).values())
+        if name.endswith(".json"):
+            json.loads(content)
+        if name.endswith(".csv"):
+            return len({len(row) for row in csv.reader(io.StringIO(content.decode(), newline=""), strict=True)}) == 1
+    except (SafetensorError, ValueError, csv.Error):
+        return False
+    return True
+
+
+def try_one(kind, at, seed, sound, seconds, keep=None):
+    """Make and judge input number ``at`` of a kind: (Trial, exit status, standard error, violations)."""
+    rng = random.Random(f"{seed} {kind.__name__} {at}")
+    with tempfile.TemporaryDirectory(dir=sound.parent) as scratch:
+        folder = Path(keep) if keep else Path(scratch) / "run"
+        copy_sound(sound, folder)
+        os.chdir(folder)
+        trial = kind(rng, folder)
+        before = listing(folder)
+        status, err = run(trial, folder, seconds)
+        found = violations(trial, status, err, before, listing(folder))
+        os.chdir(sound)
+        return trial, status, err, found
+
+
+def import_everything():
+    """Import what the programs import, once for all of their processes, which use one thread each."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
+    import matplotlib.pyplot  # noqa: F401
+    import scipy.stats  # noqa: F401
+    import sklearn.metrics  # noqa: F401
+    import torch
+    import torch._dynamo  # noqa: F401
+    from tensorboard.backend.event_processing import event_accumulator  # noqa: F401
+    from transformers import AutoTokenizer, BertForSequenceClassification, BertTokenizer  # noqa: F401
+
+    import fsd.cli.build_memory  # noqa: F401
+    import fsd.cli.description
+    import fsd.cli.distill
+    import fsd.cli.experiment
+
+    torch.set_num_threads(1)
+    fsd.records.versions.commit = functools.cache(fsd.records.versions.commit)  # asked of git once, not by every process
+    fsd.cli.description.commit = fsd.records.versions.commit
+    fsd.records.versions.commit()
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--inputs", type=number(int, 1), default=2500, help="how many inputs, over all kinds")
+    parser.add_argument("--kinds", nargs="+", choices=[kind.__name__ for kind in KINDS], help="these kinds only")
+    parser.add_argument("--only", metavar="KIND:NUMBER", help="this input only, with its program's standard error")
+    parser.add_argument("--keep", help="with --only: leave the input's folder here")
+    parser.add_argument("--seconds", type=number(float, above=0), default=60.0, help="time limit of a program")
+    add_seed_argument(parser)
+    args = parser.parse_args()
+    import_everything()
+    with tempfile.TemporaryDirectory() as scratch:
+        sound = Path(scratch).resolve() / "sound"
+        sound.mkdir()
+        make_sound_folder(sound)
+        by_name = {kind.__name__: kind for kind in KINDS}
+        if args.only:
+            name, at = args.only.split(":")
+            keep = args.keep and Path(args.keep).resolve()
+            trial, status, err, found = try_one(by_name[name], int(at), args.seed, sound, args.seconds, keep)
+            print(f"{trial.script} {' '.join(trial.arguments)}\n{trial.what}\nstatus {status}\n{err}\n{found or 'fine'}")
+            sys.exit(bool(found))
+        chosen = [by_name[name] for name in args.kinds] if args.kinds else list(KINDS)
+        sys.exit(try_all(chosen, args, sound))
+
+
+def try_all(chosen, args, sound):
+    """Try the inputs, print every violation and a table; 1 if there was any violation."""
+    whole = sum(KINDS[kind] for kind in chosen)
+    table, bad = [], 0
+    for kind in chosen:
+        count, ended, start = max(1, round(args.inputs * KINDS[kind] / whole)), Counter(), time.monotonic()
+        for at in range(count):
+            trial, status, err, found = try_one(kind, at, args.seed, sound, args.seconds)
+            ended["violations" if found else "worked" if status == 0 else "refused"] += 1
+            for problem in found:
+                print(f"{kind.__name__}:{at} {trial.script}, {trial.what!r}: {problem}"[:600], flush=True)
+        bad += ended["violations"]
+        table.append((kind.__name__, count, *(ended[what] for what in ("worked", "refused", "violations"))))
+        print(f"{kind.__name__}: {dict(ended)}, {time.monotonic() - start:.0f} s", flush=True)
+    print(f"\n{'kind':14} {'inputs':>7} {'worked':>7} {'refused':>8} {'violations':>11}")
+    for row in [*table, ("all", *(sum(row[i] for row in table) for i in range(1, 5)))]:
+        print(f"{row[0]:14} {row[1]:7} {row[2]:7} {row[3]:8} {row[4]:11}")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

@@ -1,0 +1,61 @@
+"""Run a training command and watch whether the memory that it takes grows with its steps.
+
+    python tests/stress/watch_memory.py run_glue_all.py --max_steps 2000 --logging_steps 100 …
+
+At each logging step it reads the resident memory of the process and what the GPU's allocator holds, and at the end
+compares the last step with step 200 (or the first logging step after it): exit status 1 if either took over 2 % and
+over 50 MB more.
+"""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+from fsd.system.errors import InputError, exit_on_input_error
+
+FIRST_STEP = 200  # by then caches, pools and optimizer states are there
+SHARE, BYTES = 0.02, 50e6
+
+
+def main():
+    if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
+        raise InputError("name a script of this project, and its flags")
+
+    from fsd.training.loss_log import LossLog
+
+    readings, write = {}, LossLog.write
+
+    def write_and_read(log, step, bar):
+        write(log, step, bar)
+        readings[step] = memory_in_use()
+
+    LossLog.write = write_and_read
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+    compared = [step for step in readings if step >= FIRST_STEP]
+    if len(compared) < 2:
+        raise InputError(f"there are fewer than two logging steps from step {FIRST_STEP} on: give more steps")
+    grown = False
+    for kind, before in readings[compared[0]].items():
+        values = [readings[step][kind] for step in compared]
+        print(f"{kind}: {before / 1e6:.1f} MB after {compared[0]} steps, {values[-1] / 1e6:.1f} MB after {compared[-1]}, "
+              f"at most {max(values) / 1e6:.1f} MB")
+        grown |= values[-1] - before > max(SHARE * before, BYTES)
+    sys.exit(int(grown))
+
+
+def memory_in_use():
+    """Bytes of main memory, and of GPU memory where there is one."""
+    import torch
+
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    used = {"main memory": pages * os.sysconf("SC_PAGE_SIZE")}
+    if torch.cuda.is_initialized():
+        used |= {"GPU, allocated": torch.cuda.memory_allocated(), "GPU, reserved": torch.cuda.memory_reserved()}
+    return used
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

@@ -1,0 +1,304 @@
+"""Several gloo processes against one: the same losses, gradients, students, predictions and memories."""
+
+import math
+import os
+import socket
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import multiprocessing
+from transformers import BertConfig, BertForSequenceClassification
+
+from fsd.glue.dataset import EncodedDataset
+from fsd.glue.tasks import find_task
+from fsd.memory.clustering_plan import Plan
+from fsd.memory.clustering_state import State
+from fsd.memory.feature_source import FeatureSource
+from fsd.memory.streaming_kmeans import cluster, lloyd_pass
+from fsd.memory.student_memory import StudentMemory
+from fsd.method.global_structure import memory_products
+from fsd.method.objective import Objective, layer_pairs
+from fsd.models.loading import freeze
+from fsd.system import processes as distributed
+from fsd.system.errors import InputError
+from fsd.training import loop
+from fsd.training.evaluation import predict_logits
+from fsd.training.run import Run, TrainingSettings
+
+LENGTH, STEPS = 12, 20
+EXAMPLES, BATCH = 19, 6  # the last batch of an epoch has one example, so every process but the first none
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One configuration that is trained on one process and on several."""
+
+    name: str
+    gammas: tuple = (0.0, 0.0, 0.0)
+    mask_padding: bool = False
+    layerwise: bool = False
+    group_by_length: bool = False
+    accumulation: int = 1
+    regression: bool = False
+    fp16: bool = False
+
+
+METHODS = {"KD": (0, 0, 0), "FSD_I": (1, 0, 0), "FSD_L": (0, 1, 0), "FSD_G": (0, 0, 0.5), "FSD_ILG": (1, 1, 0.5)}
+SETTINGS = [Setting(f"{name}{' masked' * masked}", gammas, masked) for name, gammas in METHODS.items() for masked in (0, 1)]
+SETTINGS += [
+    Setting("layerwise", (1, 1, 0.5), layerwise=True),
+    Setting("grouped and accumulated", (1, 1, 0.5), mask_padding=True, group_by_length=True, accumulation=2),
+    Setting("regression", (0, 0, 0), regression=True),
+]
+OVERFLOWING = Setting("fp16", (1e3, 1, 0.5), fp16=True)  # the scaled loss is too large for float16 at first
+IN_FLOAT32 = ["KD", "FSD_L", "FSD_ILG", "FSD_ILG masked"]
+
+
+def bert(layers, width, num_labels, dtype, seed):
+    torch.manual_seed(seed)
+    return BertForSequenceClassification(BertConfig(
+        vocab_size=50, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=2 * width,
+        max_position_embeddings=LENGTH, num_labels=num_labels, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        initializer_range=0.2,
+    )).to(dtype)
+
+
+def examples(regression=False, count=EXAMPLES):
+    """Examples of 1 to 12 tokens; those of one token have no structure inside."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, LENGTH + 1, (count,), generator=generator)
+    lengths[:2] = 1
+    ids = torch.randint(5, 50, (count, LENGTH), generator=generator, dtype=torch.int32)
+    ids[torch.arange(LENGTH) >= lengths[:, None]] = 0
+    labels = torch.rand(count, generator=generator) if regression else torch.randint(2, (count,), generator=generator)
+    return EncodedDataset(ids, torch.zeros_like(ids, dtype=torch.uint8), lengths, labels, None, "dev", "fingerprint")
+
+
+def small_run(setting, dtype):
+    """A student of another depth and width than its teacher's, about to be trained."""
+    num_labels = 1 if setting.regression else 2
+    teacher, student = freeze(bert(6, 12, num_labels, dtype, seed=1)), bert(3, 8, num_labels, dtype, seed=2)
+    pairs = tuple(layer_pairs(6, 3, setting.layerwise))
+    objective = Objective(0.5, 2.0, 1.0, *setting.gammas, 0.3, pairs, layer_pairs(6, 3)[0])
+    settings = TrainingSettings(
+        seed=5, max_seq_length=LENGTH, per_gpu_train_batch_size=BATCH // distributed.world_size(), max_steps=STEPS,
+        gradient_accumulation_steps=setting.accumulation, learning_rate=1e-3, weight_decay=0.01, warmup_steps=2,
+        mask_padding=setting.mask_padding, group_by_length=setting.group_by_length, fp16=setting.fp16, logging_steps=STEPS,
+        save_steps=2 * STEPS,
+    )
+    train_set = examples(setting.regression)
+    memories = ()
+    if objective.needs_memory:
+        generator = torch.Generator().manual_seed(3)
+        teacher_memory = torch.randn(4, LENGTH * 12, generator=generator, dtype=dtype)
+        memories = StudentMemory(4, LENGTH, 8, seed=4).to(dtype), memory_products(teacher_memory)
+    return Run(find_task("RTE"), objective, settings, None, CPU, None, student, train_set, [], teacher, *memories)
+
+
+def trained(setting, dtype):
+    """Losses and gradients of every step [{name: tensor}], and the student's logits at the end."""
+    run, losses, gradients = small_run(setting, dtype), [], []
+    batch_losses, average_gradients = loop.batch_losses, loop.average_gradients
+
+    def recorded_losses(run, indices, model_forward):
+        losses.append(batch_losses(run, indices, model_forward))
+        return losses[-1]
+
+    def recorded_gradients(parameters):
+        average_gradients(parameters)
+        modules = {"": run.student} | ({"memory": run.student_memory} if run.student_memory else {})
+        named = {prefix + name: p.grad for prefix, module in modules.items() for name, p in module.named_parameters()}
+        # The gradient of an attention key's bias is zero but for rounding, which Adam magnifies.
+        gradients.append({name: grad.clone() for name, grad in named.items() if not name.endswith("key.bias")})
+
+    loop.batch_losses, loop.average_gradients = recorded_losses, recorded_gradients
+    try:
+        loop.train(run, SimpleNamespace(scalars=lambda *values: None))
+    finally:
+        loop.batch_losses, loop.average_gradients = batch_losses, average_gradients
+    losses = [{name: value.detach() for name, value in step.items()} for step in losses]
+    run.student.eval()
+    with torch.no_grad():
+        batch = run.train_set.batch(torch.arange(EXAMPLES))
+        logits = loop.forward(run.student, batch)[0]
+    return losses, gradients, logits
+
+
+def blobs():
+    """101 points around 9 centres in 1500 dimensions, projected; and 40 duplicates of 5 points, whose clusters empty."""
+    generator = torch.Generator().manual_seed(6)
+    centers = torch.randn(9, 1500, generator=generator)
+    points = centers[torch.randint(9, (101,), generator=generator)] + torch.randn(101, 1500, generator=generator)
+    return points, torch.randn(5, 20, generator=generator).repeat(8, 1)
+
+
+def dealt(count, size):
+    """The first examples of this process's share of the batches, and all its examples, each a range."""
+    share = distributed.share(math.ceil(count / size))
+    return range(0, count, size)[share], range(count)[share.start * size : share.stop * size]
+
+
+def clustered(features, size, cache_bytes, num_centroids=8):
+    starts, part = dealt(len(features), size)
+
+    def batches():
+        return ((start, features[start : start + size]) for start in starts)
+
+    plan = Plan(*features.shape, num_centroids, 4, cache_bytes)
+    made = cluster(batches, plan, seed=0, device="cpu", tolerance=0.0, examples=part)
+    return {"centroids": made.centroids, "counts": made.counts, "assignment": made.assignment, "inertia": made.inertia}
+
+
+def refilled():
+    """A pass that empties three clusters of five, because their centroids lie far from all examples."""
+    features = blobs()[0][:, :9]
+    centroids = torch.cat([features[:2], torch.full((3, 9), 1e3)])
+    before = State(torch.zeros(9), torch.zeros(101, dtype=torch.int64), inertia=0.0, centroids=centroids)
+    starts, part = dealt(101, size=4)
+    source = FeatureSource(lambda: ((start, features[start : start + 4]) for start in starts), Plan(101, 9, 5), CPU, part)
+    return vars(lloyd_pass(source, source.plan, before, number=3))
+
+
+def everything():
+    """All that is compared between one process and several."""
+    model = bert(2, 8, 3, torch.float32, seed=7)
+    return {
+        "float64": {setting.name: trained(setting, torch.float64) for setting in SETTINGS},
+        "float32": {setting.name: trained(setting, torch.float32) for setting in SETTINGS if setting.name in IN_FLOAT32},
+        "dropout": torch.initial_seed(),
+        "overflowing": trained(OVERFLOWING, torch.float32),
+        "logits": [predict_logits(model, examples(count=count), batch_size=4) for count in (1, 7, 19)],
+        "memories": [clustered(features, size, cache_bytes) for features in blobs() for size in (3, 60)
+                     for cache_bytes in (0, 1e9)],
+        "refilled": refilled(),
+    }
+
+
+def refusal_of_different_files():
+    with pytest.raises(InputError) as refused:
+        distributed.check_same({"tokenizer": "abc", "training data": f"{distributed.rank():064x}"[::-1]})
+    return str(refused.value)
+
+
+def process(rank, count, port, folder):
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
+                   "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    with distributed.process_group(CPU):
+        torch.save(everything() | {"refusal": refusal_of_different_files()}, folder / f"{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return everything()
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids=["two processes", "three processes"])
+def together(request, tmp_path_factory):
+    """What each of several processes computed."""
+    folder = tmp_path_factory.mktemp("processes")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(process, (request.param, port, folder), nprocs=request.param)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+
+
+def assert_close(actual, expected, tolerance, scale=None):
+    """Every tensor within ``tolerance`` of ``scale``, or of the expected one's largest value."""
+    scale = scale if scale is not None else max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance * scale)
+
+
+def assert_same_steps(actual, expected, tolerance, steps):
+    """Losses by their size, gradients by the largest of the step's."""
+    for step in steps:
+        (losses, gradients), (expected_losses, expected_gradients) = (
+            [values[step] for values in run[:2]] for run in (actual, expected)
+        )
+        assert losses.keys() == expected_losses.keys() and gradients.keys() == expected_gradients.keys()
+        for name, value in expected_losses.items():
+            assert_close(losses[name], value, tolerance)
+        largest = max(value.abs().max().item() for value in expected_gradients.values())
+        assert largest > 0
+        for name, value in expected_gradients.items():
+            assert_close(gradients[name], value, tolerance, largest)
+
+
+@pytest.mark.parametrize("setting", [setting.name for setting in SETTINGS])
+def test_several_processes_train_the_student_of_one(alone, together, setting):
+    expected = alone["float64"][setting]
+    assert len(expected[1]) == STEPS
+    for each in together:
+        assert_same_steps(each["float64"][setting], expected, 1e-9, range(STEPS))
+        assert_close(each["float64"][setting][2], expected[2], 1e-9)
+
+
+@pytest.mark.parametrize("setting", IN_FLOAT32)
+def test_in_float32_too(alone, together, setting):
+    """It keeps 1e-7; over 20 steps Adam, which divides a gradient by its own size, lets the rounding of small ones grow."""
+    expected_losses, _, expected_logits = expected = alone["float32"][setting]
+    for each in together:
+        losses, _, logits = actual = each["float32"][setting]
+        assert_same_steps(actual, expected, 1e-5, [0])
+        for name, value in expected_losses[-1].items():
+            assert_close(losses[-1][name], value, 1e-4)
+        assert_close(logits, expected_logits, 1e-4)
+
+
+def test_all_processes_hold_the_same_bits(together):
+    first = together[0]
+    for other in together[1:]:
+        for setting, (losses, gradients, logits) in first["float64"].items():
+            other_losses, other_gradients, other_logits = other["float64"][setting]
+            assert losses == other_losses and torch.equal(logits, other_logits), setting
+            assert all(torch.equal(value, other_gradients[-1][name]) for name, value in gradients[-1].items()), setting
+        for one, another in zip(first["memories"], other["memories"], strict=True):
+            assert torch.equal(one["centroids"], another["centroids"]) and one["inertia"] == another["inertia"]
+
+
+def test_a_step_that_overflows_in_fp16_is_left_out_by_all(together):
+    for each in together:
+        _, gradients, logits = each["overflowing"]
+        finite = [all(torch.isfinite(gradient).all() for gradient in step.values()) for step in gradients]
+        assert not finite[0] and any(finite)
+        assert torch.isfinite(logits).all() and torch.equal(logits, together[0]["overflowing"][2])
+
+
+def test_each_process_draws_its_own_dropout_the_first_as_one_does(alone, together):
+    seeds = [each["dropout"] for each in together]
+    assert seeds[0] == alone["dropout"] and len(set(seeds)) == len(seeds)
+
+
+def test_predictions_are_those_of_one_process_bit_for_bit(alone, together):
+    for each in together:
+        for actual, expected in zip(each["logits"], alone["logits"], strict=True):
+            assert torch.equal(actual, expected)
+
+
+def assert_same_clusters(actual, expected):
+    assert torch.equal(actual["counts"], expected["counts"])
+    assert actual["inertia"] == pytest.approx(expected["inertia"], rel=1e-6, abs=1e-4)  # float32 of the centroids
+    torch.testing.assert_close(actual["centroids"], expected["centroids"], rtol=1e-6, atol=1e-6)
+
+
+def test_several_processes_build_the_memory_of_one(alone, together):
+    for each in together:
+        for actual, expected in zip(each["memories"], alone["memories"], strict=True):
+            assert_same_clusters(actual, expected)
+        assert torch.equal(each["memories"][0]["assignment"], alone["memories"][0]["assignment"])
+
+
+def test_clusters_that_a_pass_empties_are_refilled_from_the_farthest_of_all_processes(alone, together):
+    assert alone["refilled"]["refilled"] == 3
+    for each in together:
+        assert_same_clusters(each["refilled"], alone["refilled"])
+        assert torch.equal(each["refilled"]["assignment"], alone["refilled"]["assignment"])
+
+
+def test_nodes_that_read_different_files_are_told_so(together):
+    assert all("not all processes have the same training data" in each["refusal"] for each in together)
+    distributed.check_same({"training data": "abc"})

@@ -1,0 +1,227 @@
+"""What makes training faster and must not make it wrong: the teacher's cache, batches of similar length, half precision."""
+
+import io
+import json
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fsd.glue.dataset import EncodedDataset
+from fsd.models.forward import forward
+from fsd.models.loading import freeze
+from fsd.system.errors import InputError
+from fsd.system.hashes import model_hash
+from fsd.training import teacher_cache
+from fsd.training.run import update_batches
+from fsd.training.teacher_cache import TeacherCache
+
+SCRIPT = "run_glue_intra_inter.py"
+
+
+@pytest.fixture
+def distil(run_script, toy_glue, rte_teacher, tmp_path):
+    """Call ``distil(name, flags…)``: trains an FSD student for two epochs; returns its weights."""
+
+    def run(name, *flags, dropout=0.1):
+        output_dir, config = tmp_path / name, tmp_path / "config.json"
+        shape = json.loads((rte_teacher / "config.json").read_text())
+        shape |= {"num_hidden_layers": 2, "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+        config.write_text(json.dumps(shape))
+        finished = run_script(
+            SCRIPT, "--student_config_name", config, "--model_name_or_path", rte_teacher, "--data_dir", toy_glue,
+            "--task_name", "RTE", "--do_lower_case", "--per_gpu_train_batch_size", 16, "--max_seq_length", 24,
+            "--output_dir", output_dir, "--do_train", "--copy_teacher", "--num_train_epochs", 2,
+            "--learning_rate", "1e-3", "--skip_teacher_eval", *flags,
+        )
+        assert finished.status == 0, finished.err
+        return load_file(output_dir / "model.safetensors")
+
+    return run
+
+
+@pytest.fixture
+def dataset():
+    """37 examples of 3 to 12 tokens in 12 positions."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(3, 13, (37,), generator=generator)
+    ids = torch.randint(5, 100, (37, 12), generator=generator, dtype=torch.int32)
+    ids[torch.arange(12) >= lengths[:, None]] = 0
+    return EncodedDataset(ids, torch.zeros_like(ids, dtype=torch.uint8), lengths, None, None, "train", "fingerprint")
+
+
+@pytest.fixture
+def teacher(rte_teacher):
+    from fsd.models.hub import find_model
+    from fsd.models.loading import load_pretrained
+
+    return freeze(load_pretrained(find_model(rte_teacher, ""))[0])
+
+
+def same(first, second):
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize("flags", [
+    ["--beta", "0"], ["--internal"], ["--internal", "--mask_padding"], ["--do_layerwise", "--mask_padding"],
+    ["--mask_padding", "--group_by_length", "--bf16"],
+], ids=" ".join)
+def test_a_cold_a_warm_a_rebuilt_cache_and_one_in_memory_train_the_same_bits(distil, tmp_path, flags):
+    cold = distil("cold", "--cache_teacher", tmp_path / "cache", *flags)
+    files = sorted((tmp_path / "cache").rglob("*.npy"))
+    assert files
+    assert not same(cold, distil("another seed", "--cache_teacher", tmp_path / "cache", *flags, "--seed", 7))
+    assert same(cold, distil("warm", "--cache_teacher", tmp_path / "cache", *flags))
+    assert sorted((tmp_path / "cache").rglob("*.npy")) == files
+    assert same(cold, distil("rebuilt", "--cache_teacher", tmp_path / "another", *flags, "--per_gpu_eval_batch_size", 3))
+    assert same(cold, distil("ram", "--cache_teacher", "ram", *flags))
+
+
+def test_the_cache_serves_every_method_that_compares_the_same_layers(distil, tmp_path):
+    distil("intra", "--internal", "--cache_teacher", tmp_path / "cache")
+    distil("local", "--cache_teacher", tmp_path / "cache")
+    assert len(list((tmp_path / "cache").rglob("cache.json"))) == 1
+    distil("kd", "--beta", 0, "--cache_teacher", tmp_path / "cache")
+    distil("masked", "--mask_padding", "--cache_teacher", tmp_path / "cache")
+    distil("subset", "--max_train_samples", 40, "--cache_teacher", tmp_path / "cache")
+    assert len(list((tmp_path / "cache").rglob("cache.json"))) == 4
+
+
+@pytest.mark.parametrize("mask_padding", [False, True])
+@pytest.mark.parametrize("place", ["ram", "folder"])
+def test_the_cache_returns_what_the_teacher_does(dataset, teacher, tmp_path, place, mask_padding):
+    cache = TeacherCache("ram" if place == "ram" else tmp_path, teacher, model_hash(teacher), dataset, [3, 1], mask_padding)
+    cache.fill()
+    indices = torch.tensor([36, 0, 7, 21])
+    batch = dataset.batch(indices, cut_to_longest=mask_padding)
+    logits, hidden = cache.batch(indices, batch["input_ids"].shape[1])
+    with torch.no_grad():
+        expected_logits, expected_hidden = forward(teacher, batch, [1, 3])
+    half = {"rtol": 2**-10, "atol": 1e-5}  # float16 keeps 11 bits; the teacher's batches differ, hence the little more
+    torch.testing.assert_close(logits.float(), expected_logits, **half)
+    counted = batch["attention_mask"].bool() if mask_padding else torch.ones_like(batch["attention_mask"]).bool()
+    for layer in (1, 3):
+        assert hidden[layer].shape == expected_hidden[layer].shape and hidden[layer].dtype == torch.float16
+        torch.testing.assert_close(hidden[layer][counted].float(), expected_hidden[layer][counted], **half)
+        assert not hidden[layer][~counted].any()
+
+
+def archive():
+    """The bytes of a NumPy archive."""
+    file = io.BytesIO()
+    np.savez(file, np.zeros(3))
+    return file.getvalue()
+
+
+def test_a_damaged_cache_is_made_again_and_no_pickle_is_read(dataset, teacher, tmp_path):
+    def filled():
+        cache = TeacherCache(tmp_path, teacher, model_hash(teacher), dataset, [3], True)
+        cache.fill()
+        return cache, cache.batch(torch.arange(5), 12)[1][3]
+
+    cache, expected = filled()
+    hidden = cache.folder / "hidden_states_3.npy"
+    content = hidden.read_bytes()
+    # The last two leave NumPy's header unfinished Python, and a zip archive where an array is expected.
+    for damage in (b"", content[:-100], b"no array", content[:50] + b"{" + content[51:], archive()):
+        hidden.write_bytes(damage)
+        assert torch.equal(filled()[1], expected)
+    np.save(hidden, np.array([print]), allow_pickle=True)
+    assert torch.equal(filled()[1], expected)
+    (cache.folder / "cache.json").write_text("{}")
+    assert torch.equal(filled()[1], expected)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_what_a_killed_run_left_is_not_read(dataset, teacher, tmp_path, monkeypatch):
+    cache = TeacherCache(tmp_path, teacher, model_hash(teacher), dataset, [3], True)
+    monkeypatch.setattr(teacher_cache.TeacherCache, "_compute", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill()
+    monkeypatch.undo()
+    assert TeacherCache(tmp_path, teacher, model_hash(teacher), dataset, [3], True).outputs is None
+
+
+def test_outputs_that_do_not_fit_are_refused_beforehand(dataset, teacher, tmp_path, monkeypatch):
+    size = TeacherCache("ram", teacher, model_hash(teacher), dataset, [3], True).size
+    assert size == 2 * (37 * 2 + int(dataset.lengths.sum()) * 16)
+    monkeypatch.setattr(teacher_cache, "free_ram", lambda: size - 1)
+    with pytest.raises(InputError, match="GB of RAM"):
+        TeacherCache("ram", teacher, model_hash(teacher), dataset, [3], True)
+    monkeypatch.setattr(teacher_cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=size - 1))
+    with pytest.raises(InputError, match="GB of disk space"):
+        TeacherCache(tmp_path, teacher, model_hash(teacher), dataset, [3], True)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot use it as a folder"):
+        TeacherCache(tmp_path / "file", teacher, model_hash(teacher), dataset, [3], True)
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--group_by_length"], "--group_by_length needs --mask_padding"),
+    (["--fp16", "--bf16"], "exclude each other"),
+    (["--cache_teacher", "ram", "--alpha", "1", "--beta", "0"], "no loss compares with the teacher"),
+])
+def test_contradictions_are_refused(run_script, toy_glue, rte_teacher, flags, message):
+    finished = run_script(SCRIPT, "--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE",
+                          "--output_dir", "out", "--do_train", *flags)
+    assert finished.status == 2 and message in finished.last_line
+
+
+@pytest.mark.parametrize(("size", "group"), [(2, 1), (5, 3), (64, 1)])
+def test_batches_of_similar_length_hold_every_example_once(dataset, size, group):
+    def epoch(number, group_by_length=True):
+        updates = update_batches(dataset.lengths, number, 1, size, group, group_by_length)
+        assert [len(update) for update in updates[:-1]] == [group] * (len(updates) - 1)
+        return [batch.tolist() for update in updates for batch in update]
+
+    assert sorted(sum(epoch(0), [])) == list(range(37))
+    assert sorted(map(len, epoch(0))) == sorted(map(len, epoch(0, group_by_length=False)))
+    assert epoch(0) == epoch(0) and (size == 64 or epoch(0) != epoch(1))
+
+    def positions(batches):
+        return sum(len(batch) * int(dataset.lengths[batch].max()) for batch in batches)
+
+    assert positions(epoch(0)) <= positions(epoch(0, group_by_length=False))
+
+
+def test_fp16_trains_close_to_float32_and_stays_finite(distil):
+    single, half = distil("float32", "--internal"), distil("fp16", "--internal", "--fp16")
+    assert not same(single, half)
+    for name, value in half.items():
+        assert torch.isfinite(value).all(), name
+        # 10 steps of at most 1e-3 a weight; half precision may turn some of Adam's signs.
+        torch.testing.assert_close(value, single[name], rtol=0, atol=1e-2)
+
+
+def test_steps_that_overflow_in_fp16_are_left_out(distil, rte_teacher, tmp_path):
+    weights = distil("overflow", "--fp16", "--beta", "1e6", "--internal", "--max_steps", 3)
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="--compile needs a C++ compiler")
+def test_a_compiled_step_is_the_same_to_rounding(distil):
+    """The last batch of the epoch, of 6 examples, is not compiled. Dropout draws differ, so it is turned off."""
+    plain, compiled = (distil(name, "--internal", "--mask_padding", *more, dropout=0.0)
+                       for name, more in (("plain", []), ("compiled", ["--compile"])))
+    for name, value in compiled.items():
+        # 10 steps of at most 1e-3 a weight; rounding may turn some of Adam's signs where a gradient is near zero.
+        torch.testing.assert_close(value, plain[name], rtol=0, atol=1e-2)
+
+
+def test_a_missing_compiler_is_told(run_script, toy_glue, rte_teacher, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    finished = run_script(SCRIPT, "--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE",
+                          "--output_dir", "out", "--do_train", "--compile")
+    assert finished.status == 2 and "C++ compiler no-such-compiler" in finished.last_line
+
+
+@pytest.mark.parametrize(("lengths", "expected"), [([3, 5], 6), ([6], 6), ([12, 1], 12), ([7], 9), ([10], 12)])
+def test_lengths_are_rounded_up_to_the_next_bucket(dataset, lengths, expected):
+    cut = replace(dataset, lengths=torch.tensor(lengths + [1] * (37 - len(lengths))))
+    indices = torch.arange(len(lengths))
+    assert cut.batch(indices, True, [2, 6, 9, 12])["input_ids"].shape == (len(lengths), expected)
+    assert cut.batch(indices, buckets=[2, 6, 9, 12])["input_ids"].shape[1] == 12

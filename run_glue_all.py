@@ -5,7 +5,7 @@
     FSD_IL:  the same without L_G   python run_glue_all.py --gamma_g 0 …
     KD:      L_KD                   python run_glue_all.py --beta 0 …
 
-train_memory.py builds the memory, which only gamma_g above 0 needs.
+With gamma_g above 0, first build the teacher memory (MEM) with train_memory.py.
 """
 
 from fsd.cli.arguments import add_memory_arguments, distillation_parser

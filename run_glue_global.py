@@ -1,9 +1,9 @@
-"""Distil a BERT with the global inter-feature structure (FSD_G), which relates examples to a memory of the teacher.
+"""Distil a BERT with the global inter-feature structure (FSD_G), which compares examples with the teacher memory.
 
     FSD_G: L_KD + beta · L_G        python run_glue_global.py --teacher_memory_path MEM …
     KD:    L_KD                     python run_glue_global.py --beta 0 …
 
-train_memory.py builds the memory.
+Build the teacher memory (MEM) with train_memory.py.
 """
 
 from fsd.cli.arguments import add_memory_arguments, distillation_parser

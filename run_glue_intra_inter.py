@@ -12,7 +12,7 @@ from fsd.system.errors import exit_on_input_error
 
 def main():
     parser = distillation_parser(__doc__)
-    parser.add_argument("--internal", action="store_true", help="structure inside each example (FSD_I) instead of between them")
+    parser.add_argument("--internal", action="store_true", help="compare within each example (FSD_I), not between examples")
     args = parse_distillation(parser)
 
     from fsd.cli.distill import distill

@@ -3,7 +3,7 @@
     python train_memory.py --model_name_or_path TEACHER --task_name RTE --data_dir DATA --output_dir MEM --do_train \\
         --per_gpu_train_batch_size 32 --max_seq_length 128 --num_centroid 100 --do_lower_case
 
-Build it with the teacher, length and padding mode (--mask_padding) that the student will be trained with.
+Use the same teacher, length and padding mode (--mask_padding) as for training the student.
 """
 
 from fsd.cli.arguments import memory_parser

@@ -1,8 +1,8 @@
-# The project's environment; sourced by quickstart.sh and test.sh. Afterwards PYTHON is its interpreter.
+# Makes the project's environment and sets PYTHON to its interpreter. quickstart.sh and test.sh source this file.
 #
-# It lies in .venv at the project's root, made with python3.11, or with python3 where that is newer. PYTHON=… names
-# another interpreter; where .venv is of another Python version, .venv-3.12, say, lies beside it. An environment that
-# was left half made is made again, one whose pins have changed is brought up to date, a complete one is left alone.
+# The environment lies in .venv in the project's folder. Its Python is python3.11, or python3 if there is no python3.11.
+# PYTHON=… names another interpreter. If .venv has another Python version, the new one goes to .venv-3.12 (for example).
+# A half-made environment is made again. One whose pins have changed is brought up to date. A complete one stays as it is.
 
 PROJECT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -11,7 +11,8 @@ stop() {
     exit 2
 }
 
-# "3.11" for an interpreter that runs, else nothing: a version manager's python3.12 may be there and not work.
+# Prints the version of an interpreter, such as 3.11, or nothing if it does not run. A version manager's python3.12
+# may be there and not run.
 version_of() {
     "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true
 }
@@ -25,7 +26,7 @@ choose_interpreter() {
     stop "Python 3.11 or newer is needed, and ${*} is not; name an interpreter with PYTHON=/path/to/python"
 }
 
-# All that an installation follows from; kept in the environment once it is complete.
+# Prints everything that decides what is installed. A complete environment keeps a copy.
 wanted_state() {
     cat -- "$PROJECT/requirements.txt" "$PROJECT/pyproject.toml"
     echo "$PROJECT $(version_of "$environment/bin/python")"

@@ -32,8 +32,8 @@ def main():
     from fsd.records.checkpoints import save_model
 
     tokenizer = read_tokenizer(args.vocab)
-    given = {name: getattr(args, name) for name in sizes}
-    config = make_config({"vocab_size": len(tokenizer), **given}, "--hidden_size and the other sizes")
+    shape = {name: getattr(args, name) for name in sizes}
+    config = make_config({"vocab_size": len(tokenizer), **shape}, "--hidden_size and the other sizes")
     encoder = new_bert(config, args.seed).bert
     save_model(args.output_dir, encoder, tokenizer)
     print(f"wrote {args.output_dir}: {args.num_hidden_layers} layers of width {args.hidden_size}, "

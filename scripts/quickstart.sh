@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Every method of the paper, trained and compared on a small built-in corpus, from nothing, in a few minutes.
+# Trains and compares every method of the paper on a small built-in corpus, in a few minutes.
 #
 #     bash scripts/quickstart.sh
-#     TASK=RTE PYTHON=python3.12 bash scripts/quickstart.sh       any of the nine tasks, another interpreter
+#     TASK=RTE PYTHON=python3.12 bash scripts/quickstart.sh       another of the nine tasks, another interpreter
 #
-# Makes the environment, a corpus, a small random BERT; fine-tunes that as the teacher, builds its memory, and trains
-# one student a method, with the same scripts as the experiments. Everything goes to quickstart/, again each time.
-# The scores say that the programs work, and nothing about real language.
+# It makes the environment, a corpus and a small random BERT. Then it runs the experiment scripts: the teacher, the
+# memory, and one student for each method. All files go to quickstart/, and each run writes them anew.
+# The scores show that the programs work. They say nothing about real language.
 set -euo pipefail
 
 SCRIPTS=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)

@@ -1,10 +1,8 @@
 #!/usr/bin/env bash
 # The teacher: a pretrained BERT fine-tuned on the task.
+# First of all: bash scripts/teacher.sh RTE [any flag of scripts/finetune_teacher.py]
 #
-#     bash scripts/teacher.sh RTE [any flag of scripts/finetune_teacher.py, such as --overwrite_output_dir]
-#
-# Each setting here and in settings.sh can come from the environment (EPOCHS=3 SEED=1 bash …).
-# The paper's settings are not known here: these values are ours. On a fifth of STS-B's training data, held out with
+# The paper does not print its values. These are ours. On a fifth of STS-B's training data, held out with
 # scripts/hold_out.py, four epochs were better than two.
 set -euo pipefail
 

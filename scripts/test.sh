@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The tests: makes the environment if it is not there, then runs pytest. Its exit status is pytest's.
+# Runs the tests. It makes the environment first if there is none. The exit status is that of pytest.
 #
-#     bash scripts/test.sh [any argument of pytest]        PYTHON=python3.12 bash scripts/test.sh
+#     bash scripts/test.sh [any argument of pytest]
+#     PYTHON=python3.12 bash scripts/test.sh                      another interpreter
 set -euo pipefail
 
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"

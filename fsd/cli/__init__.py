@@ -1,1 +1,1 @@
-"""The command lines: the arguments, and one story for each thing that a user runs."""
+"""The command lines: their flags, checks, and one module per program."""

@@ -1,4 +1,4 @@
-"""Build a teacher memory: from the arguments to ``memory.safetensors``."""
+"""Build a teacher memory from the arguments."""
 
 import logging
 import time
@@ -30,7 +30,7 @@ from fsd.training.teacher_features import TeacherFeatures
 
 logger = logging.getLogger(__name__)
 
-STATE_FILE = "clustering.safetensors"  # what is kept between passes, until the memory is written
+STATE_FILE = "clustering.safetensors"  # the state between passes, removed at the end
 
 
 def build_memory(args):
@@ -65,7 +65,7 @@ def build_memory(args):
 
 
 def cluster_features(args, task, device, tokenizer, teacher, contents, dataset, tracker):
-    """Run the passes, or those that an earlier run has left, and write the memory."""
+    """Run the passes that are still to do, and write the memory."""
     width, depth = teacher.config.hidden_size, teacher.config.num_hidden_layers
     layer = layer_pairs(depth, 1)[0][0]
     batch_size = args.per_gpu_memory_train_batch_size or args.per_gpu_train_batch_size
@@ -106,7 +106,7 @@ def cluster_features(args, task, device, tokenizer, teacher, contents, dataset, 
 
 
 def report_pass(report, tracker):
-    """Send a pass's figures to the log and to TensorBoard."""
+    """Write a pass's numbers to the log and to TensorBoard."""
     logger.info("%s", report.describe())
     values = {"inertia": report.inertia, "refilled": report.refilled, "seconds": report.seconds}
     if report.shift is not None:

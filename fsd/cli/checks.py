@@ -1,4 +1,4 @@
-"""Command lines parsed and checked before anything heavy is imported. Contradictions become an :class:`InputError`."""
+"""Parse and check command lines before importing anything heavy. Contradictions raise an :class:`InputError`."""
 
 import os
 import shutil
@@ -26,9 +26,9 @@ def parse_training(parser):
 
 
 def parse_distillation(parser, gamma_g=None):
-    """Parse and check one of the three distillation scripts' command lines.
+    """Parse and check the command line of a distillation script.
 
-    ``gamma_g`` is the global structure's weight where the script has no flag for it.
+    ``gamma_g`` is the weight of the global structure in scripts without that flag.
     """
     args = parse_run(parser)
     if args.model_name_or_path_for_copy and not args.copy_teacher:
@@ -59,7 +59,7 @@ def parse_memory(parser):
 
 
 def parse_run(parser):
-    """Parse and check a script that trains and evaluates, but for its models: the hub is asked once all else is good."""
+    """Parse and check all flags except the models, which may need downloads and so are checked last."""
     args = parser.parse_args()
     warn_of_flags_without_effect(args, "local_rank")
     check_data(args, args.do_train, args.do_train or args.do_eval, args.do_predict)
@@ -72,7 +72,7 @@ def parse_run(parser):
     if args.eval_all_checkpoints and not args.do_eval:
         raise InputError("--eval_all_checkpoints needs --do_eval")
     if args.overwrite_output_dir and not args.do_train:
-        raise InputError("--overwrite_output_dir needs --do_train: without training there is nothing to replace it with")
+        raise InputError("--overwrite_output_dir needs --do_train: without training there is nothing new to write")
     if args.resume and not args.do_train:
         raise InputError("--resume needs --do_train: it goes on with a training run")
     if args.fp16 and args.bf16:
@@ -89,14 +89,14 @@ def parse_run(parser):
 
 
 def warn_of_flags_without_effect(args, *names):
-    """One line for each of these flags that was given."""
+    """Warn about each of these flags that is set."""
     for name in names:
         if getattr(args, name) is not None and is_main_process():
-            print(f"warning: --{name} is taken for compatibility only and has no effect", file=sys.stderr)
+            print(f"warning: --{name} has no effect; it is accepted only for compatibility", file=sys.stderr)
 
 
 def check_data(args, train=False, dev=False, test=False):
-    """Refuse an unknown task, or a data folder without it or without the files of these splits."""
+    """Raise an ``InputError`` if the task is unknown or its folder or the files of these splits are missing."""
     task = find_task(args.task_name)
     find_task_folder(task, args.data_dir)
     splits = ["train"] * train + list(task.dev_splits) * dev
@@ -106,30 +106,30 @@ def check_data(args, train=False, dev=False, test=False):
 
 
 def named_model(args, name):
-    """The :class:`fsd.models.hub.ModelSource` that the flag ``--name`` names, or None where it is not given."""
+    """The :class:`fsd.models.hub.ModelSource` of the flag ``--name``, or None if the flag is not set."""
     value = getattr(args, name, None)
     return find_model(value, f"--{name}", args.cache_dir) if value else None
 
 
 def check_models(args):
-    """Refuse models that are neither there nor on the hub; those of the hub are downloaded."""
+    """Raise an ``InputError`` if a model is neither a folder nor on the hub; downloads models from the hub."""
     for name in MODELS:
-        if name != "student_model_name_or_path" or not args.do_train:  # training starts afresh where there is none
+        if name != "student_model_name_or_path" or not args.do_train:  # without this model, training starts with a fresh student
             named_model(args, name)
 
 
 def named_checkpoint(args):
-    """The checkpoint-N to go on from that ``--student_model_name_or_path`` names, or None."""
+    """The checkpoint that ``--student_model_name_or_path`` names, or None."""
     name = getattr(args, "student_model_name_or_path", None)
     return Path(name) if name and is_resumable(Path(name)) else None
 
 
 def check_outputs(args):
-    """Refuse outputs of a training run that could not be written or would spoil what is there; changes nothing on disk."""
+    """Raise an ``InputError`` if an output cannot be written or would overwrite other files; changes nothing on disk."""
     if hasattr(args, "results_file"):
         check_results_file(args.results_file)
     check_folder(args.run_file, f"--run_file {args.run_file}")
-    names = [name for name in MODELS if name != "student_model_name_or_path"]  # which may be the output folder
+    names = [name for name in MODELS if name != "student_model_name_or_path"]  # the student may be the output folder
     check_output_dir(
         args.output_dir, resume=args.resume, overwrite=args.overwrite_output_dir, checkpoint=named_checkpoint(args),
         read={f"--{name}": getattr(args, name, None) for name in (*names, "teacher_memory_path", "data_dir")},
@@ -138,7 +138,7 @@ def check_outputs(args):
 
 
 def check_saved(args):
-    """Without training: refuse a model to evaluate that is not there."""
+    """Without training: raise an ``InputError`` if the model to evaluate is missing."""
     flag = "student_model_name_or_path" if hasattr(args, "student_model_name_or_path") else "model_name_or_path"
     if not getattr(args, flag) and not Path(args.output_dir).exists():
         reason = f"nothing there to evaluate; give --do_train, or the model with --{flag}"
@@ -147,7 +147,7 @@ def check_saved(args):
 
 
 def check_compiler():
-    """Refuse ``--compile`` where the C++ compiler that it calls is missing."""
+    """Raise an ``InputError`` if the C++ compiler for ``--compile`` is missing."""
     compiler = os.environ.get("CXX", "g++")
     if not shutil.which(compiler):
-        raise InputError(f"--compile calls the C++ compiler {compiler}, which is not there; install it, or leave --compile out")
+        raise InputError(f"--compile needs the C++ compiler {compiler}, which is missing; install it, or leave --compile out")

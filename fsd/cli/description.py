@@ -1,4 +1,4 @@
-"""A run in words and figures: for the log, the run's record and the results file."""
+"""Descriptions of a run for the log, its record and the results file."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def facts_of(args, run):
-    """What ``training_args.json`` keeps to tell people: the flags, the objective, the versions."""
+    """Facts for readers of ``training_args.json``: the flags, the objective, the versions."""
     return {
         "command": sys.argv, "arguments": vars(args), "method": run.objective.method,
         "objective": asdict(run.objective), "weights": run.objective.weights, "steps": run.steps,
@@ -23,7 +23,7 @@ def facts_of(args, run):
 
 
 def describe(args, run, start, point, tensorboard_folder):
-    """Log all that decides what this run computes."""
+    """Log everything that affects the run's result."""
     objective, processes = run.objective, world_size()
     subset = f" (a subset, --max_train_samples {args.max_train_samples})" if args.max_train_samples > 0 else ""
     modes = (
@@ -55,7 +55,7 @@ def describe(args, run, start, point, tensorboard_folder):
 
 
 def result_row(args, run, start, metrics, seconds):
-    """The results file's row for a finished run."""
+    """A finished run's row in the results file."""
     objective = run.objective
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S"), "task": run.task.name, "method": objective.method,

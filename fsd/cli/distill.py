@@ -1,4 +1,4 @@
-"""Distil a student: from the arguments to the trained, evaluated and recorded student."""
+"""Distil a student from the arguments: train, evaluate and record it."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_memory_path=None):
-    """Run one distillation script: train, evaluate and predict as the arguments say."""
+    """Train, evaluate and predict, as the arguments say."""
     task, device, settings = find_task(args.task_name), pick_device(args.no_cuda), training_settings(args)
     with start_logging(), process_group(device):
         if not args.do_train:
@@ -74,7 +74,7 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
 def take_named_checkpoint(args):
     """The checkpoint-N that ``--student_model_name_or_path`` names, or None.
 
-    The flag itself then becomes what it was when that run was started: the student has the same start.
+    The flag is then set back to its value in that run, so that the student's start is the same.
     """
     checkpoint = named_checkpoint(args)
     if checkpoint is not None:
@@ -108,12 +108,12 @@ def starting_student(args):
     try:
         return named_model(args, "student_model_name_or_path")
     except InputError:
-        logger.info("--student_model_name_or_path %s: no folder and no model on the hub, so the student starts afresh", name)
+        logger.info("--student_model_name_or_path %s: no folder and no model on the hub, so the student starts fresh", name)
         return None
 
 
 def make_objective(args, teacher, student, gamma_i, gamma_l, gamma_g, gamma_m):
-    """The weighted sum of the arguments, on the layers of these two models."""
+    """The objective with the arguments' weights, for the layers of these two models."""
     depths = teacher.config.num_hidden_layers, student.config.num_hidden_layers
     try:
         pairs = tuple(layer_pairs(*depths, args.do_layerwise))
@@ -123,7 +123,7 @@ def make_objective(args, teacher, student, gamma_i, gamma_l, gamma_g, gamma_m):
 
 
 def load_memory(args, task, teacher, teacher_hash, tokenizer, objective, path):
-    """The teacher memory, checked against everything that it was built from."""
+    """Load the teacher memory and check that it fits the task, teacher, tokenizer and settings."""
     memory = TeacherMemory.load(path)
     memory.check(
         task=task.name, tokenizer_hash=tokenizer_hash(tokenizer), teacher_hash=teacher_hash, layer=objective.global_pair[0],

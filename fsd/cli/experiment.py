@@ -1,4 +1,4 @@
-"""What distilling and fine-tuning share: the data, training with its records, evaluating a saved model."""
+"""Shared steps of distillation and fine-tuning: load data, train with records, evaluate a saved model."""
 
 import logging
 import time
@@ -27,7 +27,7 @@ from fsd.training.run import TrainingSettings
 
 logger = logging.getLogger(__name__)
 
-# Flags that decide nothing of what is trained, and those that name files, which are compared by their content.
+# Flags that do not affect training, and flags that name files, which are compared by content.
 WITHOUT_INFLUENCE = {
     "output_dir", "overwrite_output_dir", "resume", "results_file", "run_file", "logging_steps", "save_steps",
     "save_total_limit", "do_train", "do_eval", "do_predict", "evaluate_during_training", "eval_all_checkpoints",
@@ -43,10 +43,10 @@ def training_settings(args):
 
 
 def deciding_settings(args, contents):
-    """Flag → value of all that decides what is trained, by which a run to resume is known as the same.
+    """Flag → value for every flag that affects training; a run can be resumed only with the same values.
 
     Args:
-        contents: flag without its dashes → hash of what the file holds that it names.
+        contents: flag without its dashes → hash of the content of its file.
     """
     settings = {name: value for name, value in vars(args).items() if name not in WITHOUT_INFLUENCE}
     if "cache_teacher" in settings:
@@ -56,7 +56,7 @@ def deciding_settings(args, contents):
 
 
 def load_data(args, task, tokenizer, device):
-    """(train set or None, dev sets, test sets) that the arguments ask for, encoded and on the device."""
+    """(train set or None, dev sets, test sets) for the arguments, encoded and on the device."""
 
     def load(split):
         return encode_split(task, args.data_dir, split, tokenizer, args.max_seq_length, args.overwrite_cache)
@@ -78,12 +78,12 @@ def load_data(args, task, tokenizer, device):
 
 
 def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
-    """Train, from the start or on from where an earlier run of the same settings was saved, and write all results.
+    """Train, from the start or from a checkpoint of the same run, and write all results.
 
     Args:
         start: the :class:`fsd.models.student.Start` of ``run.student``.
-        contents: flag without its dashes → hash of what the file holds that it names.
-        checkpoint: the checkpoint-N that the command line names to go on from.
+        contents: flag without its dashes → hash of the content of its file.
+        checkpoint: the checkpoint that the command line names.
     """
     check_same({f"--{name}": digest for name, digest in contents.items()})
     settings = deciding_settings(args, contents)
@@ -100,7 +100,7 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
         prepare_output_dir(args.output_dir, point, settings, facts, args.overwrite_output_dir)
         tracker = Tracker(args.run_file, point.run, point.step)
         if is_main_process():
-            keep_newest(args.output_dir, args.save_total_limit)  # killed after saving, a run has one too many
+            keep_newest(args.output_dir, args.save_total_limit)  # a run killed after saving may have one too many
             describe(args, run, start, point, tracker.folder)
         began = time.perf_counter()
         if run.teacher_cache is not None:
@@ -118,7 +118,7 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
 
 
 def score_teacher(run):
-    """Print the teacher's dev score, and say so if it is no better than chance."""
+    """Log the teacher's dev score, and warn if it is no better than chance."""
     metrics = evaluate(run.teacher, run.task, run.dev_sets, run.settings.per_gpu_eval_batch_size, "scoring the teacher")
     logger.info("teacher on dev: %s", format_metrics(metrics))
     if is_at_chance(run.task, metrics, run.dev_sets[0]):
@@ -142,7 +142,7 @@ def report(args, run, test_sets, tracker):
 
 
 def evaluate_saved(args, task, device, flag):
-    """Without training: evaluate and predict with the model that ``--flag`` names, by default that in the output folder."""
+    """Without training: evaluate and predict with the model of ``--flag``, by default the one in the output folder."""
     source = find_model(getattr(args, flag) or args.output_dir, f"--{flag}", args.cache_dir)
     tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or source, args.do_lower_case)
     model = load_finetuned(source, task, tokenizer, args.max_seq_length)
@@ -157,13 +157,13 @@ def evaluate_saved(args, task, device, flag):
 
 
 def predict(args, model, task, test_sets):
-    """Write the leaderboard's files."""
+    """Write the leaderboard files."""
     for path in predict_test_sets(model, task, test_sets, args.per_gpu_eval_batch_size, Path(args.output_dir) / "predictions"):
         logger.info("wrote %s", path)
 
 
 def write_eval_results(output_dir, metrics):
-    """``key = value`` lines, sorted; written by the main process."""
+    """Write sorted ``key = value`` lines, in the main process only."""
     if is_main_process():
         text = "".join(f"{key} = {value}\n" for key, value in sorted(metrics.items()))
         write_text(Path(output_dir) / "eval_results.txt", text)

@@ -1,4 +1,4 @@
-"""Fine-tune a teacher: from the arguments to the trained, evaluated and recorded model."""
+"""Fine-tune a teacher from the arguments: train, evaluate and record it."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from fsd.training.run import Run
 
 
 def finetune(args):
-    """Fine-tune, evaluate and predict with a single model, as the arguments say: the objective is the task loss."""
+    """Fine-tune one model on the task loss, evaluate and predict, as the arguments say."""
     task, device = find_task(args.task_name), pick_device(args.no_cuda)
     with start_logging(), process_group(device):
         if not args.do_train:

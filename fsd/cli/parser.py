@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
             except UnicodeEncodeError:  # results, logs and settings are UTF-8, and could not name it
                 self.error(f"{word}: not UTF-8; rename the file or folder")
             if word.endswith("=--"):  # argparse takes that for an empty list of values
-                self.error(f"argument {word[:-3]}: -- is no value")
+                self.error(f"argument {word[:-3]}: -- is not a value")
         parsed, rest = super().parse_known_args(args, namespace)
         for name, value in vars(parsed).items():
             size = len(value.encode()) if isinstance(value, str) else 0

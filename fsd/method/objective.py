@@ -132,8 +132,8 @@ class Objective:
                 student_memory,
                 teacher_memory,
             )
-            named = {"global_distance": terms.distance, "global_cosine": terms.cosine, "memory_cka": terms.memory_cka}
-            values |= {name: term for name, term in named.items() if name in weights}
+            parts = {"global_distance": terms.distance, "global_cosine": terms.cosine, "memory_cka": terms.memory_cka}
+            values |= {name: term for name, term in parts.items() if name in weights}
         return values
 
     def total(self, values):

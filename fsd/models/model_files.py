@@ -64,7 +64,6 @@ def make_config(values, what):
         raise InputError(f"{what}: its positions are not absolute (position_embedding_type); name another")
     labels = values.get("id2label")
     known = {name: values[name] for name in ENTRIES if name in values}
-    known |= {name: float(known[name]) for name in FRACTIONS if type(known.get(name)) is int}  # JSON may write 0 for 0.0
     for name in ("id2label", "num_labels"):
         if known.get(name, ...) is None:
             del known[name]
@@ -73,7 +72,8 @@ def make_config(values, what):
             raise ValueError(f"num_labels is not a whole number from 1 to {MOST_LABELS}")  # its names would be made at once
         if labels is not None and set(labels) != {str(at) for at in range(len(labels))}:
             raise ValueError(f"id2label has the classes {', '.join(map(str, labels))}, not 0, 1, … to the number of labels")
-        config = BertConfig(**known)
+        fractions = {name: float(known[name]) for name in FRACTIONS if type(known.get(name)) is int}  # JSON may write 0 for 0.0
+        config = BertConfig(**known | fractions)
         _check(config)
         with torch.device("meta"):  # says what does not fit together, and how large it is, without allocating it
             size = 4 * sum(parameter.numel() for parameter in BertForSequenceClassification(config).parameters())

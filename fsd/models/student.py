@@ -78,10 +78,10 @@ def build_student(teacher, teacher_source, task, tokenizer, max_seq_length, seed
         source, missing = load_pretrained(copy_source)
         if source.config.num_labels == task.num_logits and "classifier.weight" not in missing:
             put_labels_in_order(source, task, copy_source)
-    taken = copy_matching(student, source, missing)
-    if not taken:
+    copied = copy_matching(student, source, missing)
+    if not copied:
         raise InputError(f"--copy_teacher: no parameter of {copy_source.name} matches the student's in name and shape")
-    return Start(student, copy_source.name, names - taken)
+    return Start(student, copy_source.name, names - copied)
 
 
 def student_config(teacher_config, task, config_source=None):
@@ -104,20 +104,20 @@ def with_fresh_parts(model, source, task, seed, missing=frozenset()):
     config.num_labels = task.num_logits
     name_labels(config, task)
     fresh = new_bert(config, seed)
-    taken = copy_matching(fresh, model, {"classifier.weight", "classifier.bias", *missing})
-    return Start(fresh, source.name, frozenset(name for name, _ in fresh.named_parameters()) - taken)
+    copied = copy_matching(fresh, model, {"classifier.weight", "classifier.bias", *missing})
+    return Start(fresh, source.name, frozenset(name for name, _ in fresh.named_parameters()) - copied)
 
 
 def copy_matching(target, source, left_out=()):
     """Copy every parameter of ``source`` whose name and shape ``target`` has, but ``left_out``; returns their names."""
     values = dict(source.named_parameters())
-    taken = set()
+    copied = set()
     with torch.no_grad():
         for name, parameter in target.named_parameters():
             if name in values and name not in left_out and values[name].shape == parameter.shape:
                 parameter.copy_(values[name])
-                taken.add(name)
-    return taken
+                copied.add(name)
+    return copied
 
 
 def parameter_count(model):

@@ -1,1 +1,1 @@
-"""What a run leaves on disk: its folder, checkpoints, results row, TensorBoard; and where it resumes."""
+"""Everything a run writes to disk: its folder, checkpoints, results row, TensorBoard; and where it resumes."""

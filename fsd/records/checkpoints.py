@@ -1,4 +1,4 @@
-"""Models written whole, and checkpoints that training goes on from."""
+"""Saving models, and saving and loading checkpoints."""
 
 import shutil
 import tempfile
@@ -22,7 +22,7 @@ from fsd.system.processes import every_process, rank
 
 
 def save_model(folder, model, tokenizer, student_memory=None):
-    """Write a plain Hugging Face folder, and the student memory beside it; each file whole or not at all."""
+    """Write a plain Hugging Face folder with the student memory in it. Each file is written completely or not at all."""
     folder = Path(folder)
     if damaged := not_finite(model):
         raise InputError(f"the model has diverged: {damaged} holds NaN or infinity; lower --learning_rate or --weight_decay")
@@ -39,7 +39,7 @@ def save_model(folder, model, tokenizer, student_memory=None):
                 put_in_place(path, folder / path.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    except Exception as error:  # safetensors reports a full disk with an error of its own
+    except Exception as error:  # safetensors has its own error for a full disk
         if isinstance(error, InputError):
             raise
         raise InputError(f"cannot write the model to {folder}: {error}; free some space or choose another folder") from error
@@ -47,10 +47,10 @@ def save_model(folder, model, tokenizer, student_memory=None):
 
 @dataclass
 class TrainingState:
-    """All that training carries from one update to the next. The position in the data follows from the step.
+    """The state that training carries from one update to the next. The step gives the position in the data.
 
-    ``log`` has ``state() -> (tensors, values)`` and ``load_state(tensors, values)``. ``seconds`` counts the training
-    before this process.
+    ``log`` has ``state() -> (tensors, values)`` and ``load_state(tensors, values)``. ``seconds`` is the training time of
+    earlier processes.
     """
 
     student: nn.Module
@@ -66,11 +66,11 @@ class TrainingState:
         self._start = time.perf_counter()
 
     def training_seconds(self):
-        """Seconds of training so far, those before a resumption included."""
+        """Seconds of training so far, including those before a resume."""
         return self.seconds + time.perf_counter() - self._start
 
     def save(self, folder, step, random_states):
-        """Write what the model's own files do not hold."""
+        """Write the state that is not in the model's own files."""
         tensors = {f"random.{device}": states for device, states in random_states.items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
@@ -85,15 +85,15 @@ class TrainingState:
         write_json(folder / STATE_VALUES, values | {"sha256": json_hash(values)})
 
     def load(self, folder):
-        """Take over everything that ``checkpoint-N`` holds; returns its step.
+        """Load ``checkpoint-N`` and return its step.
 
         Raises:
-            InputError: a file is missing or damaged, is of a model of other sizes, or is from another kind of device.
+            InputError: a file is missing or damaged, its model has other sizes, or it comes from another kind of device.
         """
         values = read_json(folder / STATE_VALUES)
         if values.get("device") != self.device.type:
             raise InputError(f"{folder} was written on {values.get('device')}, this run is on {self.device.type}: "
-                             "go on there, or see --no_cuda")
+                             "use the same kind of device, or see --no_cuda")
         try:
             tensors = load_file(folder / STATE_TENSORS)
             self.student.load_state_dict(load_file(folder / "model.safetensors"))
@@ -124,13 +124,13 @@ class TrainingState:
 
 
 def check_undamaged(folder):
-    """Refuse a checkpoint whose files are not those that were written; changes nothing."""
+    """Raise an ``InputError`` if a file of the checkpoint has changed since it was written; changes nothing."""
     values, damaged = read_json(folder / STATE_VALUES), STATE_VALUES
     if isinstance(values, dict) and values.pop("sha256", None) == json_hash(values):
         written, found = values["files"], _tensor_hashes(folder)
         damaged = next((name for name in sorted(written | found) if written.get(name) != found.get(name)), None)
     if damaged:
-        raise InputError(f"{folder / damaged}: missing or damaged; remove {folder} to go on from an older checkpoint, or anew")
+        raise InputError(f"{folder / damaged}: missing or damaged; remove {folder} to go on from an older one or start again")
 
 
 def _tensor_hashes(folder):
@@ -143,7 +143,7 @@ def _below(prefix, tensors):
 
 
 def random_states(device):
-    """The states [processes, bytes] of the generators that dropout draws from: the CPUs', and the GPUs' where there are any."""
+    """The states [processes, bytes] of the random generators that dropout uses: of the CPU and, on a GPU, of the GPU."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -151,17 +151,17 @@ def random_states(device):
 
 
 def set_random_states(states):
-    """Put back this process's part of what :func:`random_states` returned."""
-    own = {kind: rows[rank()].clone() for kind, rows in states.items()}  # of a view the offset is overlooked
+    """Restore this process's part of what :func:`random_states` returned."""
+    own = {kind: rows[rank()].clone() for kind, rows in states.items()}  # set_rng_state ignores a view's offset
     torch.set_rng_state(own["cpu"])
     if "cuda" in own:
         torch.cuda.set_rng_state(own["cuda"])
 
 
 def save_checkpoint(output_dir, step, limit, tokenizer, state):
-    """Write ``checkpoint-<step>``, complete under its name or not there, then remove all but the newest ``limit``.
+    """Write ``checkpoint-<step>`` completely or not at all, then remove all but the newest ``limit``.
 
-    All processes call this, and the main one writes.
+    All processes call this; only the main process writes.
 
     Returns:
         its path

@@ -1,6 +1,6 @@
-"""The output folder: what a run of ours keeps in it, and whether a run may write there.
+"""The output folder: which files a run keeps in it, and whether a run may write there.
 
-Imports nothing heavy, so that an argument error is told at once.
+Imports nothing heavy, so that argument errors appear at once.
 """
 
 import os
@@ -15,22 +15,23 @@ RUN_FILES = (
     "added_tokens.json", "student_memory.safetensors", "training_args.json", "eval_results.txt", "predictions",
     "memory.safetensors", "clustering.safetensors",
 )
-RECORD_FILE = "training_args.json"  # what a run was started with; its presence marks the folder as a run's
+RECORD_FILE = "training_args.json"  # the run's settings; marks the folder as one of ours
 STATE_TENSORS, STATE_VALUES = "training_state.safetensors", "training_state.json"  # of a checkpoint
 
 
 def check_output_dir(output_dir, *, read, written, resume, overwrite, checkpoint=None):
-    """Refuse an output folder that training would spoil; changes nothing.
+    """Raise an ``InputError`` if training would destroy files in the output folder; changes nothing.
 
     Args:
-        read, written: flag → path, or None, of what else the run reads and writes; training writes over none of the first
-            and puts none of the second among its own files.
-        resume, overwrite: whether ``--resume`` and ``--overwrite_output_dir`` are given.
-        checkpoint: the checkpoint that the command line names to go on from.
+        read, written: flag → path or None, for the run's other inputs and outputs. The run must not overwrite an input or
+            place an output among its own files.
+        resume, overwrite: the flags ``--resume`` and ``--overwrite_output_dir``.
+        checkpoint: the checkpoint that the command line names.
 
     Raises:
-        InputError: ``output_dir`` is a file, is also one of ``read``, or has content without ``overwrite`` that is not a run
-            to resume; or that content has our files' names but is not a run of ours.
+        InputError: ``output_dir`` is a file, cannot be written to, or is also an input; another output is among its files; it
+            is not empty and has no run to resume, without ``overwrite``; or its files have our names but another program
+            wrote them.
     """
     output_dir = Path(output_dir)
     what = f"--output_dir {output_dir}"
@@ -51,8 +52,8 @@ def check_output_dir(output_dir, *, read, written, resume, overwrite, checkpoint
     if not overwrite:
         without = ", and it holds no run to resume" if resume else ""
         raise InputError(f"{what} is not empty{without}; name another folder or give --overwrite_output_dir")
-    if RECORD_FILE not in content and (taken := sorted(content & set(RUN_FILES))):
-        raise InputError(f"{what} holds {taken[0]} but is not a run of ours; name another folder")
+    if RECORD_FILE not in content and (others := sorted(content & set(RUN_FILES))):
+        raise InputError(f"{what} holds {others[0]} but is not a run of ours; name another folder")
 
 
 def _real(path):
@@ -60,7 +61,7 @@ def _real(path):
 
 
 def _run_paths(output_dir):
-    """All that a run of ours may have left in the folder."""
+    """All paths that an earlier run of ours may have left in the folder."""
     return [Path(output_dir) / name for name in RUN_FILES] + [path for _, path in checkpoints(output_dir)]
 
 
@@ -69,7 +70,7 @@ def remove_previous_run(output_dir):
     output_dir = Path(output_dir)
     for _, path in checkpoints(output_dir):
         remove_folder(path)
-    # The record goes last: as long as anything is left, the folder is known as a run's.
+    # The record goes last: until then, the folder is still recognized as one of ours.
     for path in [output_dir / name for name in RUN_FILES if name != RECORD_FILE] + [output_dir / RECORD_FILE]:
         if path.is_dir() and not path.is_symlink():
             remove_folder(path)
@@ -85,15 +86,15 @@ def checkpoints(output_dir):
 
 
 def is_resumable(path):
-    """Whether the folder is a checkpoint that training can go on from, and not only a model."""
+    """Whether the folder is a checkpoint that training can resume from, and not only a model."""
     return bool(re.fullmatch(r"checkpoint-\d+", path.name)) and (path / STATE_VALUES).is_file()
 
 
 def read_record(folder):
-    """The record of the run in a folder, or None where there is none.
+    """The record of the run in a folder, or None if there is none.
 
     Raises:
-        InputError: it is damaged, or of another version.
+        InputError: it is damaged, or another version wrote it.
     """
     path = Path(folder) / RECORD_FILE
     if not path.exists():
@@ -102,6 +103,6 @@ def read_record(folder):
     kinds = {"run": str, "finished": bool, "settings": dict, "arguments": dict}
     if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
         raise InputError(f"{path}: not a record of a run that this version can resume; name another --output_dir")
-    if not re.fullmatch(r"\w[\w.-]*", record["run"]):  # it names a folder
+    if not re.fullmatch(r"\w[\w.-]*", record["run"]):  # it becomes a folder name
         raise InputError(f"{path}: run is not a name of ours; restore the file, or name another --output_dir")
     return record

@@ -1,6 +1,6 @@
-"""The results file: one CSV row a finished run, of any task and method.
+"""The results file: one CSV row per finished run, of any task and method.
 
-Imports nothing heavy, so that an argument error is told at once.
+Imports nothing heavy, so that argument errors appear at once.
 """
 
 import csv
@@ -22,19 +22,19 @@ RESULT_COLUMNS = (
 
 
 def check_results_file(path):
-    """Refuse a results file that this version did not write, or that is not a file; changes nothing."""
+    """Raise an ``InputError`` if the results file is not a file or this version did not write it; changes nothing."""
     path = Path(path)
-    if os.path.lexists(path) and not path.is_file():  # a folder, a pipe, a device, a link to nothing
+    if os.path.lexists(path) and not path.is_file():  # a folder, a pipe, a device, a broken link
         raise InputError(f"--results_file {path} is not a regular file; name a CSV file")
     check_folder(Path(os.path.realpath(path)).parent, f"--results_file {path}")
     read_results(path)
 
 
 def read_results(path):
-    """The rows of the results file, dictionaries of text; none where there is no file, or an empty one.
+    """The rows of the results file, as dictionaries of text; an empty list if the file is missing or empty.
 
     Raises:
-        InputError: it cannot be read, or another version or program wrote it; names file and line.
+        InputError: it cannot be read, or another version or program wrote it; the message names file and line.
     """
     what, line, rows = f"--results_file {path}", 1, []
     if not os.path.exists(path) or not os.path.getsize(path):
@@ -48,16 +48,16 @@ def read_results(path):
                 line = reader.line_num
                 if len(row) != len(RESULT_COLUMNS):
                     fields = f"{len(row)} fields instead of {len(RESULT_COLUMNS)}"
-                    raise InputError(f"{what}:{line}: {fields}; mend the row, or move the file away")
+                    raise InputError(f"{what}:{line}: {fields}; fix the row, or move the file away")
                 rows.append(dict(zip(RESULT_COLUMNS, row, strict=True)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{what}: cannot read it beyond line {line}: {error}; mend it, or move it away") from error
+        raise InputError(f"{what}: cannot read it beyond line {line}: {error}; fix it, or move it away") from error
     return rows
 
 
 def append_result(path, row):
-    """Append one row to the results file, under a lock, so that runs side by side lose none; a run's row only once."""
-    path = Path(os.path.realpath(path))  # a link stays one
+    """Append one row to the results file, unless the run has one. A lock keeps parallel runs from losing rows."""
+    path = Path(os.path.realpath(path))  # writes to a link's target, so that the link stays
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(path.with_name(f".{path.name}.lock")):

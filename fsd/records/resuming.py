@@ -1,4 +1,4 @@
-"""Where a run starts or resumes: its first step, or what an earlier run of the same settings left in the output folder."""
+"""Where a run starts: at its first step, or at a checkpoint of an earlier run with the same settings."""
 
 import logging
 import secrets
@@ -17,7 +17,7 @@ from fsd.system.processes import check_same
 
 logger = logging.getLogger(__name__)
 
-CONTENT = "sha256:"  # begins the setting of a flag that names a file: what counts is what the file holds
+CONTENT = "sha256:"  # prefix for flags that name a file: runs compare its content, not its path
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class ResumePoint:
     """Where a run starts.
 
     Attributes:
-        run: its name, the same however often it is resumed.
-        checkpoint: the checkpoint that it resumes from, or None for its first step.
+        run: its name, which stays the same when it is resumed.
+        checkpoint: the checkpoint to resume from, or None to start at the first step.
         is_new: whether the output folder does not hold this run yet.
     """
 
@@ -36,13 +36,13 @@ class ResumePoint:
 
     @property
     def step(self):
-        """Updates that were made before."""
+        """Number of updates already made."""
         return int(self.checkpoint.name.removeprefix("checkpoint-")) if self.checkpoint else 0
 
 
 @contextmanager
 def locked_output_dir(output_dir):
-    """Keep the folder to this run while the block runs, and clear away what killed runs left half written in it."""
+    """Lock the folder for this run while the block runs, and remove half-written files of killed runs."""
     if not is_main_process():
         yield
         return
@@ -57,22 +57,22 @@ def locked_output_dir(output_dir):
                 remove_temporaries(folder)
             yield
     except BlockingIOError:
-        problem = "another run is writing there; wait for its end, or name another folder"
+        problem = "another run is writing there; wait until it ends, or name another folder"
         raise InputError(f"--output_dir {output_dir}: {problem}") from None
 
 
 def find_resume_point(output_dir, settings, kind, *, resume, overwrite, checkpoint=None):
-    """The :class:`ResumePoint` of this run, or None if it is already finished, which the log then says.
+    """The :class:`ResumePoint` of this run, or None (and a log line) if it is already finished.
 
     Args:
-        settings: flag → value of all that decides what is trained.
-        kind: what the name of a new run starts with.
-        resume, overwrite: whether ``--resume`` and ``--overwrite_output_dir`` are given.
-        checkpoint: the checkpoint that the command line names to go on from.
+        settings: flag → value, for every flag that affects training.
+        kind: prefix of a new run's name.
+        resume, overwrite: the flags ``--resume`` and ``--overwrite_output_dir``.
+        checkpoint: the checkpoint that the command line names.
 
     Raises:
-        InputError: the run to go on with has other settings, and the message names the first flag that differs; or its
-            checkpoint is damaged.
+        InputError: the earlier run has other settings (the message names the first flag that differs), or its checkpoint
+            is damaged.
     """
     output_dir = Path(output_dir)
     new_run = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
@@ -89,7 +89,7 @@ def find_resume_point(output_dir, settings, kind, *, resume, overwrite, checkpoi
                 raise
             return ResumePoint(new_run)
         if resume and record["finished"]:
-            logger.info("the run in %s is finished, nothing is left to do; without --do_train it is evaluated again", output_dir)
+            logger.info("the run in %s is finished: nothing to do. To evaluate it again, leave out --do_train", output_dir)
             return None
         newest = [path for _, path in checkpoints(output_dir) if is_resumable(path)][-1:] if resume else []
         point = ResumePoint(record["run"], newest[0] if newest else checkpoint, is_new=False)
@@ -99,8 +99,8 @@ def find_resume_point(output_dir, settings, kind, *, resume, overwrite, checkpoi
 
 
 def prepare_output_dir(output_dir, point, settings, facts, overwrite):
-    """Clear the output folder of what does not belong to this run, and write the run's record."""
-    # All processes have read the folder before the main one changes it.
+    """Remove files of other runs and later checkpoints from the output folder, and write the run's record."""
+    # check_same also waits until all processes have read the folder, before the main process changes it.
     check_same({"checkpoints in --output_dir": f"{point.step:x}"})
     if is_main_process():
         if point.is_new and overwrite:
@@ -112,13 +112,13 @@ def prepare_output_dir(output_dir, point, settings, facts, overwrite):
 
 
 def write_record(output_dir, point, settings, facts, finished=False):
-    """Keep beside a run what it was started with; ``finished`` says that nothing of it is left to do."""
+    """Write a run's settings into its folder; ``finished`` says that the run is complete."""
     if is_main_process():
         write_json(Path(output_dir) / RECORD_FILE, {"run": point.run, "finished": finished, "settings": settings, **facts})
 
 
 def check_same_settings(record, settings, where):
-    """Refuse to go on in ``where`` with other settings than it was started with, naming the first flag that differs."""
+    """Raise an ``InputError`` that names the first flag that differs from the settings of the run in ``where``."""
     if record is None:
         raise InputError(f"{where} holds no run that this version can resume; name another --output_dir")
     before = record["settings"]
@@ -126,7 +126,7 @@ def check_same_settings(record, settings, where):
         if before.get(flag) == value:
             continue
         if str(value).startswith(CONTENT) or str(before.get(flag)).startswith(CONTENT):
-            raise InputError(f"{flag}: its content is not what the run in {where} was started with; restore it, or name "
+            raise InputError(f"{flag}: its content has changed since the run in {where} started; restore it, or name "
                              "another --output_dir")
-        raise InputError(f"{flag} is {value}, but the run in {where} was started with {before.get(flag)}; give that again, or "
+        raise InputError(f"{flag} is {value}, but the run in {where} was started with {before.get(flag)}; use that, or "
                          "name another --output_dir")

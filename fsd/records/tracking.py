@@ -11,9 +11,9 @@ from fsd.system.launcher import is_main_process
 
 
 class Tracker:
-    """TensorBoard scalars of one run, in a folder of its own under ``run_file``; the main process alone writes them.
+    """TensorBoard scalars of one run, in its own folder under ``run_file``. Only the main process writes them.
 
-    A run that resumes after ``step`` writes into its old folder. TensorBoard then hides what it had written of later steps.
+    A run that resumes after ``step`` writes into its old folder, and TensorBoard hides the old values of later steps.
 
     Raises:
         InputError: the folder cannot be written to, at the start or later.
@@ -35,13 +35,13 @@ class Tracker:
             raise InputError(f"--run_file {self.folder.parent}: {reason}") from error
 
     def scalars(self, prefix, values, step):
-        """One scalar a value, named ``prefix/name``."""
+        """Write each value as the scalar ``prefix/name``."""
         with self._writing():
             for name, value in values.items() if self.writer else ():
                 self.writer.add_scalar(f"{prefix}/{name}", value, step)
 
     def flush(self):
-        """Wait until everything so far is in its file."""
+        """Write everything so far to the file."""
         with self._writing():
             if self.writer:
                 self.writer.flush()

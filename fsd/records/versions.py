@@ -1,4 +1,4 @@
-"""The versions that ran."""
+"""The versions of the code and its libraries."""
 
 import platform
 import subprocess
@@ -9,7 +9,7 @@ import transformers
 
 
 def commit():
-    """The checkout's commit, with "+" where files are changed; "unknown" outside a checkout."""
+    """The checkout's commit, with "+" if files were changed; "unknown" outside a checkout."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
@@ -21,7 +21,7 @@ def commit():
 
 
 def versions():
-    """Versions of what decides a run's numbers."""
+    """The versions that affect a run's numbers."""
     return {
         "commit": commit(), "python": platform.python_version(), "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -29,5 +29,5 @@ def versions():
 
 
 def describe_versions():
-    """All of them on one line."""
+    """The versions on one line."""
     return ", ".join(f"{name} {value}" for name, value in versions().items())

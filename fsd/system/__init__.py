@@ -1,1 +1,1 @@
-"""The machine: whole files, signals, processes, devices, random streams, errors."""
+"""The machine: files, signals, processes, devices, random streams, errors."""

@@ -1,4 +1,4 @@
-"""The device that a run uses, its precision, its compilation, and the RAM that is free."""
+"""Device, precision, compilation and free RAM."""
 
 import os
 import re
@@ -9,12 +9,14 @@ import torch
 from fsd.system.errors import InputError
 from fsd.system.launcher import started_alone
 
+MEMINFO = Path("/proc/meminfo")  # Linux alone has it
+
 
 def pick_device(no_cuda=False):
-    """The GPU where there is one and ``no_cuda`` is false, otherwise the CPU. Each process has a GPU of its own.
+    """The GPU if there is one and ``no_cuda`` is false, otherwise the CPU. Each process has its own GPU.
 
     Raises:
-        InputError: more processes on this machine than it has GPUs.
+        InputError: this machine has fewer GPUs than processes.
     """
     if no_cuda or not torch.cuda.is_available():
         return torch.device("cpu")
@@ -28,26 +30,23 @@ def pick_device(no_cuda=False):
 
 
 def describe_device(device):
-    """The device by name, with what a run's numbers depend on."""
+    """The device's name, with its CUDA version or number of threads."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
     return f"CPU, {torch.get_num_threads()} threads"
 
 
 def autocast(device, precision):
-    """The context for the models' forward passes; nothing is cast where ``precision`` is None."""
+    """The context for the models' forward passes; it does nothing if ``precision`` is None."""
     return torch.autocast(device.type, precision, enabled=precision is not None)
 
 
 def free_ram():
-    """Bytes of RAM that this process can still take: the machine's, or a container's where it has less.
-
-    None where the system does not tell, as on macOS.
+    """Bytes of free RAM on the machine, or in the container if it has less; None if the system does not tell, as on macOS.
     """
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.is_file():
+    if not MEMINFO.is_file():
         return None
-    free = int(re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())[1]) * 1024
+    free = int(re.search(r"MemAvailable:\s+(\d+) kB", MEMINFO.read_text())[1]) * 1024
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
         free = min(free, int(most) - int(used.read_text()))
@@ -55,6 +54,6 @@ def free_ram():
 
 
 def compiled(function, shapes):
-    """``torch.compile`` of a function of a model and a batch, once for each of at most ``shapes`` shapes that it meets."""
-    torch._dynamo.config.recompile_limit = shapes  # what comes beyond it runs without compilation
+    """``torch.compile`` of a function of a model and a batch, once per shape, for at most ``shapes`` shapes."""
+    torch._dynamo.config.recompile_limit = shapes  # further shapes run uncompiled
     return torch.compile(function, dynamic=False)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all. Imports nothing heavy, so that an argument error is told at once."""
+"""Writing files completely or not at all. Imports nothing heavy, so that argument errors appear at once."""
 
 import glob
 import json
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from fsd.system.errors import InputError
 
-ABANDONED = 24 * 3600  # seconds without a write after which a temporary file is nobody's
+ABANDONED = 24 * 3600  # seconds without a write, after which no program uses a temporary file any more
 
 
 @contextmanager
 def written_whole(path, folder=False):
-    """Yield a temporary file beside ``path``; what was written there takes its place when the block ends well.
+    """Yield a temporary file beside ``path`` that replaces ``path`` when the block ends without an error.
 
-    The temporary file is flushed to disk and renamed, so that a reader sees the old file or the new one, never a part.
-    On an error it is removed and ``path`` is as it was. An ``OSError`` becomes an :class:`InputError`. What a killed
-    program left half written here is removed once it is so old that nobody can still be writing it.
+    The temporary file is flushed to disk and renamed, so a reader sees the old file or the new one, never a part. On an
+    error it is removed and ``path`` stays unchanged. An ``OSError`` becomes an :class:`InputError`. Temporary files of
+    killed programs are removed once they are a day old.
 
     Args:
         folder: yield a folder instead; ``path`` must be missing or an empty folder.
@@ -41,7 +41,7 @@ def written_whole(path, folder=False):
         yield temporary
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(temporary, (0o777 if folder else 0o666) & ~mask)  # temporary files are private; others may need to read ours
+        os.chmod(temporary, (0o777 if folder else 0o666) & ~mask)  # temporary files are private, but others may read the result
         put_in_place(temporary, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
@@ -58,7 +58,7 @@ def _remove(path):
 
 
 def put_in_place(temporary, path):
-    """Flush a file, or a folder of files, to disk and rename it to ``path``, in the same folder or another on its disk."""
+    """Flush a file, or a folder of files, to disk and rename it to ``path``, on the same disk."""
     for written in (temporary, *temporary.rglob("*")):
         _flush(written)
     os.replace(temporary, path)
@@ -74,7 +74,7 @@ def _flush(path):
 
 
 def remove_folder(path):
-    """Remove a folder. Whatever interrupts, it is whole under its name or not there."""
+    """Remove a folder. If interrupted, the folder is still complete or already gone."""
     doomed = path.with_name(f".{path.name}.removed.tmp")
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(path, doomed)
@@ -82,30 +82,30 @@ def remove_folder(path):
 
 
 def is_temporary(path):
-    """Whether a path is something half written that a killed program left behind."""
+    """Whether a path has the name of a temporary file or folder."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def remove_temporaries(folder):
-    """Remove what killed programs left half written in the folder. Only for a folder that no other program writes into."""
+    """Remove temporary files of killed programs from a folder that no other program writes into."""
     for path in filter(is_temporary, list(folder.glob(".*"))):
         _remove(path)
 
 
 def write_text(path, text):
-    """Write ``text`` as UTF-8, whole or not at all."""
+    """Write ``text`` as UTF-8, completely or not at all."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path, value):
-    """Write ``value`` as indented JSON, whole or not at all."""
+    """Write ``value`` as indented JSON, completely or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path):
-    """The object in the JSON file ``path``; an unreadable or malformed one is an :class:`InputError`."""
-    if not Path(path).is_file():  # a FIFO would be waited for
+    """The object in the JSON file ``path``; raises an :class:`InputError` if it cannot be read."""
+    if not Path(path).is_file():  # reading a FIFO would wait forever
         raise InputError(f"{path}: no such file; restore it")
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -114,7 +114,7 @@ def read_json(path):
 
 
 def check_folder(path, what):
-    """Refuse a folder that could not be made or written into; changes nothing. The message begins with ``what``."""
+    """Raise an ``InputError``, starting with ``what``, if a folder cannot be made or written into; changes nothing."""
     path = Path(os.path.abspath(path))
     there = next(place for place in (path, *path.parents) if os.path.lexists(place))
     if not there.is_dir():

@@ -1,7 +1,9 @@
-"""SHA-256 of files, tensors and models, by which what a run read is known again wherever it lies."""
+"""SHA-256 of files, tensors and models, to recognize a run's inputs wherever they are stored."""
 
 import hashlib
 import json
+
+import torch
 
 
 def file_hash(*paths):
@@ -20,14 +22,14 @@ def json_hash(value):
 
 
 def tensor_hash(tensors):
-    """SHA-256 (hex) over the names and values of tensors, on whichever device they are."""
+    """SHA-256 (hex) over the names and values of tensors, the same on any device."""
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())  # NumPy has no bfloat16
     return digest.hexdigest()
 
 
 def model_hash(model):
-    """SHA-256 (hex) over a model's parameters, names and values: the same wherever it was loaded from."""
+    """SHA-256 (hex) over the names and values of a model's parameters."""
     return tensor_hash(model.state_dict())

@@ -1,4 +1,4 @@
-"""What torchrun tells a process through its environment. Imports nothing heavy, so that an argument error is told at once."""
+"""What torchrun's environment variables say. Imports nothing heavy, so that argument errors appear at once."""
 
 import os
 
@@ -9,5 +9,5 @@ def started_alone():
 
 
 def is_main_process():
-    """Whether this process is alone or is rank 0: it alone writes and speaks."""
+    """Whether this process is the only one or rank 0. Only the main process writes files and logs."""
     return started_alone() or os.environ.get("RANK", "0") == "0"

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def exclusive_lock(path, wait=True, on_wait=None):
-    """Hold the lock on a file or folder while the block runs. A file that is missing is made.
+    """Lock a file or folder while the block runs. A missing file is created.
 
     Args:
-        wait: wait until the lock is free; else ``BlockingIOError`` where another process holds it.
+        wait: wait until the lock is free; if false, raise ``BlockingIOError`` when another process has it.
         on_wait: called without arguments before waiting.
     """
     descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT, 0o666)

@@ -1,4 +1,4 @@
-"""The log that people read, and the progress bars beside it."""
+"""Logging and progress bars."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ from fsd.system.launcher import is_main_process
 
 
 def start_logging():
-    """Send the main process's log to standard error; returns the context that keeps log lines and progress bars apart."""
+    """Log to standard error in the main process; returns a context that keeps log lines and progress bars apart."""
     layout = "%(asctime)s %(levelname)s %(message)s"
     level = logging.WARNING if is_main_process() else logging.CRITICAL
     logging.basicConfig(format=layout, datefmt="%H:%M:%S", level=level, stream=sys.stderr)
@@ -21,13 +21,13 @@ def start_logging():
 
 
 def report_thread_error(failure):
-    """Print a thread's error, but not TensorBoard's about its files: the next write raises that one, and tells it in a line."""
+    """Print a thread's error, except for TensorBoard's file errors: its next write raises them, as one line."""
     if not issubclass(failure.exc_type, OSError):
         threading.__excepthook__(failure)
 
 
 def progress_bar(**options):
-    """A tqdm bar of the main process, drawn where standard error is a terminal: it would fill a file with control characters."""
+    """A tqdm bar, shown by the main process only, and only on a terminal: a file would fill with control characters."""
     return tqdm(disable=not (is_main_process() and sys.stderr.isatty()), **options)
 
 

@@ -1,12 +1,12 @@
-"""Several processes as torchrun starts them, on torch.distributed: NCCL between GPUs, gloo between CPUs.
+"""Training in several processes that torchrun starts, on torch.distributed: NCCL for GPUs, gloo for CPUs.
 
-N processes at a batch of B/N each compute one objective, that of the global batch. Each runs the models on its share and
-gathers the outputs of the others, so that all evaluate the same scalar from the same tensors and the losses know nothing
-of processes. Backward through :func:`gather` sums over the processes, which makes a process's gradient N times the part
-that its share contributes; a parameter of the objective itself, the student memory, has the whole gradient everywhere.
-So the mean over the processes, :func:`average_gradients`, is the gradient of the global batch for both.
+N processes with a batch of B/N each compute the objective of the global batch of B. Each process runs the models on its
+share and gathers the outputs of all. All then compute the same loss from the same tensors, so the losses need no code for
+processes. The backward pass of :func:`gather` sums over the processes, so each process's gradient of the student is N
+times its share's part. The student memory has the whole gradient in each process. For both, the mean over the processes
+(:func:`average_gradients`) is the gradient of the global batch.
 
-With one process no process group is made, and nothing here changes a bit.
+With one process, no process group is made and these functions change nothing.
 """
 
 import os
@@ -19,7 +19,7 @@ from torch import distributed as dist
 from fsd.system.errors import InputError, first_line
 from fsd.system.launcher import is_main_process, started_alone
 
-PATIENCE = timedelta(days=7)  # for the work of one process that others wait for: only its end ends the waiting
+PATIENCE = timedelta(days=7)  # how long processes wait for the work of one: practically without limit
 
 
 def world_size():
@@ -28,19 +28,19 @@ def world_size():
 
 
 def rank():
-    """This process's number, from 0 on."""
+    """This process's number, counted from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-_patient_group = None  # of all processes, made with the process group
+_patient_group = None  # all processes, with the timeout PATIENCE
 
 
 @contextmanager
 def process_group(device):
-    """Join the processes that torchrun started for as long as the block runs; do nothing where there is only one.
+    """Connect the processes that torchrun started while the block runs; do nothing with only one process.
 
     Raises:
-        InputError: the environment is not one that torchrun makes, or the processes do not find each other.
+        InputError: variables that torchrun sets are missing, or the processes cannot connect.
     """
     if started_alone():
         yield
@@ -54,12 +54,12 @@ def process_group(device):
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         _patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
     yield
-    dist.destroy_process_group()  # not after an error: it could wait for the others
+    dist.destroy_process_group()  # skipped after an error, when it could wait forever
 
 
 @contextmanager
 def main_process_first():
-    """Rank 0 runs the block and then the others do, however long it takes: for work whose result they find in a file."""
+    """Rank 0 runs the block first, however long it takes; then the others do. For work whose result is in a file."""
     if not is_main_process():
         highest(0)
     yield
@@ -68,7 +68,7 @@ def main_process_first():
 
 
 def highest(*numbers):
-    """The highest of each whole number over all processes, as a list; waits for the slowest, however long it takes."""
+    """The maximum of each whole number over all processes, as a list. Waits for the slowest, however long it takes."""
     if world_size() == 1:
         return list(numbers)
     with _one_line_for_a_lost_process():
@@ -78,13 +78,13 @@ def highest(*numbers):
 
 
 def check_same(digests):
-    """Refuse what differs between the processes, such as files that nodes read from disks of their own.
+    """Raise an ``InputError`` if the processes have different data, for example if nodes read different files.
 
     Args:
-        digests: what it is → its hexadecimal digest in this process.
+        digests: name of the data → its hexadecimal digest in this process.
 
     Raises:
-        InputError: in every process, naming the first that differs.
+        InputError: in every process; names the first difference.
     """
     for what, digest in digests.items():
         number = int(digest[:15], 16)
@@ -94,16 +94,16 @@ def check_same(digests):
 
 
 def share(count):
-    """This process's contiguous share of ``count`` things, as a slice.
+    """This process's contiguous share of ``count`` items, as a slice.
 
-    Shares differ by at most one; of fewer things than processes the first have one each, the others none.
+    Sizes differ by at most one. Shares are empty in some processes if there are fewer items than processes.
     """
     start, stop = (-(-count * number // world_size()) for number in (rank(), rank() + 1))
     return slice(start, stop)
 
 
 def sum_over_processes(tensor):
-    """Replace a tensor by its sum over all processes, the same bits on each; returns it."""
+    """Replace a tensor by its sum over all processes, with the same bits in each; returns it."""
     if world_size() > 1:
         with _one_line_for_a_lost_process():
             dist.all_reduce(tensor)
@@ -118,13 +118,13 @@ def every_process(tensor):
 
 
 def gather(own, count):
-    """The rows of all processes [count, …] from this one's :func:`share` [n, …], in float32 or higher, on every process.
+    """The rows of all processes [count, …] from this process's :func:`share` [n, …], in float32 or higher.
 
-    Rows of ``own`` beyond its share are left out. Its gradient is the sum over the processes of its rows' gradients.
+    Rows of ``own`` beyond its share are left out. The gradient of ``own`` is summed over the processes.
 
-    Rows are summed into zeros, which takes uneven and empty shares as they are. For BERT-base, a global batch of 64 and
-    length 128 these are 25 MB a layer of either model, and for the student as many back, beside the 270 MB of gradients
-    of a student of six layers.
+    Each process adds its rows to zeros, which also works for uneven and empty shares. With BERT-base, a global batch of
+    64 and length 128, this sends 25 MB per layer of each model forward and 25 MB per student layer backward. For
+    comparison, the gradients of a student of six layers take 270 MB.
     """
     if world_size() == 1:
         return own
@@ -146,10 +146,10 @@ class _Gather(torch.autograd.Function):
 
 
 def average_gradients(parameters):
-    """Replace every gradient by its mean over the processes, all of them in one all-reduce.
+    """Replace every gradient by its mean over the processes, in one all-reduce.
 
-    DistributedDataParallel would overlap this with backward. But it holds one module, and here there are the student and
-    its memory; it would reduce at each batch of an accumulated update; and its parameters have other names.
+    DistributedDataParallel would overlap this with backward. But it wraps only one module, not a student and its memory,
+    reduces at each batch of an accumulated update, and renames the parameters.
     """
     if world_size() == 1:
         return
@@ -165,5 +165,5 @@ def _one_line_for_a_lost_process():
         yield
     except RuntimeError as error:
         raise InputError(
-            f"another process of this run cannot be reached; its own error tells why ({first_line(error)})"
+            f"another process of this run cannot be reached; its own error says why ({first_line(error)})"
         ) from error

@@ -1,4 +1,4 @@
-"""Independent random streams from one seed, so that drawing from one never moves another."""
+"""Independent random streams from one seed: draws from one do not change another."""
 
 import hashlib
 

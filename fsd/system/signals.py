@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: they end a program at once, or where there is something to save after the current step."""
+"""SIGTERM and SIGINT: they end a program at once, but training only after the current step and a checkpoint."""
 
 import signal
 from contextlib import contextmanager
@@ -7,9 +7,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(BaseException):
-    """A signal ended the program; the message is one line, ``status`` the exit status (143 for SIGTERM, 130 for SIGINT).
+    """A signal ended the program; ``status`` is the exit status (143 for SIGTERM, 130 for SIGINT). The message is one line.
 
-    Like KeyboardInterrupt no ``Exception``: what mends or reports errors lets it pass.
+    Like KeyboardInterrupt it is not an ``Exception``, so error handlers do not catch it.
     """
 
     def __init__(self, number, rest=""):
@@ -19,7 +19,7 @@ class Stopped(BaseException):
 
 @contextmanager
 def handling_signals(handler):
-    """Have ``handler`` called for both signals while the block runs."""
+    """Call ``handler`` for both signals while the block runs."""
     before = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
@@ -29,15 +29,15 @@ def handling_signals(handler):
 
 
 def stop_at_once(number, frame):
-    """A handler: leave through every ``finally``, so that temporary files go."""
+    """A handler that raises :class:`Stopped`, so that every ``finally`` removes its temporary files."""
     raise Stopped(number)
 
 
 @contextmanager
 def noting_signals():
-    """Yield a list that signals are put into instead of ending the block.
+    """Yield a list that collects signals, so that they do not end the block.
 
-    Further ones change nothing: a launcher hands on what its processes have got already.
+    Repeated signals do no harm: a launcher may pass on a signal that its processes already have.
     """
     noted = []
     with handling_signals(lambda number, frame: noted.append(number)):

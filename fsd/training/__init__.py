@@ -1,1 +1,1 @@
-"""What trains: the loop, the teacher's cache, evaluation."""
+"""Training: the loop, the cache of the teacher's outputs, evaluation."""

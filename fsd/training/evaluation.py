@@ -14,8 +14,8 @@ from fsd.system.processes import share, sum_over_processes
 def predict_logits(model, dataset, batch_size, progress="predicting"):
     """Logits [N, C] (float32, on the CPU) of a model in eval mode, in the dataset's order.
 
-    Each batch runs at the length of its longest example, which changes logits by rounding only. With several processes,
-    each runs a share of the batches, and all get all logits.
+    Each batch runs at the length of its longest example, which changes the logits only by rounding. With several
+    processes, each runs a share of the batches, and all get all logits.
     """
     was_training = model.training
     model.eval()
@@ -36,7 +36,7 @@ def decisions(task, logits):
 
 
 def evaluate(model, task, dev_sets, batch_size, progress="evaluating"):
-    """Official metrics of a model on a task's dev sets: {metric: value}, MNLI's named ``mnli/…`` and ``mnli-mm/…``."""
+    """Official metrics of a model on a task's dev sets: {metric: value}; for MNLI ``mnli/…`` and ``mnli-mm/…``."""
     metrics = {}
     for dataset in dev_sets:
         predictions = decisions(task, predict_logits(model, dataset, batch_size, progress))
@@ -45,13 +45,13 @@ def evaluate(model, task, dev_sets, batch_size, progress="evaluating"):
 
 
 def is_at_chance(task, metrics, dev_set):
-    """Whether the main metric is not above that of always answering with the commonest label (or the mean score)."""
+    """Whether the main metric is no better than always answering with the most common label (or the mean score)."""
     chance = majority_metrics(task, dev_set.labels.cpu().numpy())
     return metrics[main_metric(task)] <= chance[main_metric(task)]
 
 
 def predict_test_sets(model, task, test_sets, batch_size, folder):
-    """Write the leaderboard file of each test set into ``folder``, the main process alone; returns their paths."""
+    """Write the leaderboard file of each test set into ``folder`` and return the paths. Only the main process writes."""
     paths = []
     for dataset in test_sets:
         predictions = decisions(task, predict_logits(model, dataset, batch_size, "predicting"))
@@ -61,5 +61,5 @@ def predict_test_sets(model, task, test_sets, batch_size, folder):
 
 
 def format_metrics(metrics):
-    """"name value, name value, …" with four digits."""
+    """"name value, name value, …" with four decimals."""
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())

@@ -1,4 +1,4 @@
-"""The training loop, for distillation and for fine-tuning a teacher alike."""
+"""The training loop, for distillation and for fine-tuning a teacher."""
 
 import logging
 import math
@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 def train(run, tracker, checkpoint=None):
-    """Train ``run.student`` for ``run.steps`` updates, from the first or on from a checkpoint; returns the seconds of all.
+    """Train ``run.student`` up to update ``run.steps``, from the start or a checkpoint; returns the seconds of all updates.
 
-    Between logging steps nothing is read back from the device. An update whose loss or gradient norm is not finite is
-    left out, and the next logging step or checkpoint says so.
+    Between logging steps, nothing is read back from the device. An update whose loss or gradient
+    norm is not finite is skipped, and the next logging step or checkpoint ends the run.
 
     Raises:
         InputError: a loss or the gradient norm is not finite, or the checkpoint cannot be used.
-        Stopped: SIGTERM or SIGINT came; the step was ended and a checkpoint saved.
+        Stopped: SIGTERM or SIGINT arrived; the current step was finished and a checkpoint saved.
     """
     settings = run.settings
     optimizer, parameters = make_optimizer(run)
@@ -38,7 +38,7 @@ def train(run, tracker, checkpoint=None):
     scaler = torch.amp.GradScaler(run.device.type, enabled=settings.fp16)
     log = LossLog(run, tracker)
     state = TrainingState(run.student, run.student_memory, optimizer, scheduler, scaler, log, run.device)
-    model_forward = compiled(forward, 4 * len(LENGTH_BUCKETS)) if settings.compile else forward  # two models, with room
+    model_forward = compiled(forward, 4 * len(LENGTH_BUCKETS)) if settings.compile else forward  # two models, with some spare
     run.student.train()
     torch.manual_seed(stream_seed(settings.seed, f"dropout of rank {rank()}" if rank() else "dropout"))
     step = state.load(checkpoint) if checkpoint else 0
@@ -54,8 +54,8 @@ def train(run, tracker, checkpoint=None):
                 average_gradients(parameters)
                 scaler.unscale_(optimizer)
                 is_bad = log.note(nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
-                if not settings.fp16:  # where the scaler does it
-                    optimizer.found_inf = is_bad  # keeps NaN from the student without a wait: fused AdamW skips what is bad
+                if not settings.fp16:  # with fp16 the scaler sets it
+                    optimizer.found_inf = is_bad  # fused AdamW then skips the update, without a wait for the device
                 scaler.step(optimizer)
                 scaler.update()
                 log.learning_rate = scheduler.get_last_lr()[0]
@@ -75,7 +75,7 @@ def train(run, tracker, checkpoint=None):
                     tracker.flush()
                     saved = save_checkpoint(run.output_dir, step, settings.save_total_limit, run.tokenizer, state)
                 if stop:
-                    highest(0)  # torchrun ends all processes when one has ended: not while one still writes
+                    highest(0)  # wait for the writer: torchrun ends all processes when one ends
                     raise Stopped(stop, f" after step {step}: {saved} is saved; the same command with --resume goes on from it")
     return state.training_seconds()
 
@@ -83,22 +83,22 @@ def train(run, tracker, checkpoint=None):
 def batch_losses(run, indices, model_forward=forward):
     """The unweighted losses of the training examples at ``indices`` [b]: {name: scalar}.
 
-    With several processes, each runs the models on its share of the examples and computes the losses of all of them.
+    With several processes, each runs the models on its share of the examples, and all compute the losses of the whole batch.
     """
     objective, settings = run.objective, run.settings
     batch = run.train_set.batch(indices, settings.mask_padding, settings.length_buckets)
     own = share(len(indices))
     count = own.stop - own.start
-    # A process without examples runs the first and leaves its outputs out: kernels need not take empty batches.
-    taken = own if count else slice(0, 1)
-    inputs = {name: values[taken] for name, values in batch.items()}
+    # Some kernels reject empty batches: a process without examples runs the first one and drops its outputs.
+    rows = own if count else slice(0, 1)
+    inputs = {name: values[rows] for name, values in batch.items()}
     pairs = objective.compared_pairs
     if count != settings.per_gpu_train_batch_size:
-        model_forward = forward  # a compilation for the one batch of an epoch that is smaller would not pay
+        model_forward = forward  # do not compile for the one smaller batch of an epoch
     teacher = None
     with autocast(run.device, settings.precision):
         if run.teacher_cache is not None:
-            teacher = run.teacher_cache.batch(indices[taken], batch["input_ids"].shape[1])
+            teacher = run.teacher_cache.batch(indices[rows], batch["input_ids"].shape[1])
         elif objective.needs_teacher:
             with torch.no_grad():
                 teacher = model_forward(run.teacher, inputs, [layer for layer, _ in pairs])
@@ -110,19 +110,19 @@ def batch_losses(run, indices, model_forward=forward):
 
 
 def gathered(outputs, count):
-    """Logits and hidden states of all ``count`` examples of a batch, from those of this process's share."""
+    """Logits and hidden states of all ``count`` examples of a batch, gathered from every process's share."""
     logits, hidden = outputs
     return gather(logits, count), {layer: gather(states, count) for layer, states in hidden.items()}
 
 
 def make_optimizer(run):
-    """Fused AdamW over the student and, where there is one, the student memory; and the list of their parameters."""
-    named = list(run.student.named_parameters())
+    """Fused AdamW over the student and any student memory; and the list of their parameters."""
+    parameters = list(run.student.named_parameters())
     if run.student_memory is not None:
-        named += run.student_memory.named_parameters()
+        parameters += run.student_memory.named_parameters()
     exempt = ("bias", "LayerNorm.weight")
-    decayed = [p for name, p in named if not name.endswith(exempt)]
-    others = [p for name, p in named if name.endswith(exempt)]
+    decayed = [p for name, p in parameters if not name.endswith(exempt)]
+    others = [p for name, p in parameters if name.endswith(exempt)]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": run.settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=run.settings.learning_rate, eps=run.settings.adam_epsilon, fused=True,

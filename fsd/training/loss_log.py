@@ -1,4 +1,4 @@
-"""The losses of a run: summed on the device, read at logging steps, shown to people."""
+"""The losses of a run: summed on the device, read and shown at logging steps."""
 
 import logging
 import math
@@ -11,7 +11,7 @@ from fsd.system.logs import duration
 
 logger = logging.getLogger(__name__)
 
-DOMINATES = 100  # a weighted loss this many times all the others together is warned of
+DOMINATES = 100  # warn of a weighted loss this many times larger than all others together
 LOWERED_BY = {  # the flag that lowers each loss's weight
     "cross_entropy": "--alpha", "dark_knowledge": "--alpha or --temperature", "intra": "--beta or --gamma_i",
     "local_inter": "--beta or --gamma_l", "global_distance": "--gamma_m or --beta", "global_cosine": "--beta or --gamma_g",
@@ -20,9 +20,9 @@ LOWERED_BY = {  # the flag that lowers each loss's weight
 
 
 class LossLog:
-    """Sums the losses on the device. At logging steps it reads and shows their means since the last one.
+    """Sums the losses on the device. At each logging step it reads and shows the means since the last one.
 
-    It also notes there which update was the first with a loss or a gradient norm that is not finite.
+    It also finds the first update whose losses or gradient norm are not finite.
     """
 
     def __init__(self, run, tracker):
@@ -31,26 +31,26 @@ class LossLog:
         self.learning_rate = run.settings.learning_rate
         self.window_start = time.perf_counter()
         self.is_first = True
-        self.bad_updates = torch.zeros((), dtype=torch.int64, device=run.device)  # the first bad one and all since
-        self.bad_sums = torch.zeros(len(self.names), device=run.device)  # the sums when it came
+        self.bad_updates = torch.zeros((), dtype=torch.int64, device=run.device)  # counts the first bad update and all after it
+        self.bad_sums = torch.zeros(len(self.names), device=run.device)  # the sums at the first bad update
         self._reset()
 
     def _reset(self):
         self.sums, self.batches, self.examples = torch.zeros(len(self.names), device=self.run.device), 0, 0
 
     def add(self, losses, total, examples):
-        """Add one batch's losses, without waiting for them."""
+        """Add one batch's losses, without waiting for the device."""
         self.sums += torch.stack([*losses.values(), total]).detach()
         self.batches += 1
         self.examples += examples
 
     def note(self, norm):
-        """Note on the device whether this update or an earlier one is bad: its losses or its gradient norm are not finite.
+        """Note on the device whether this or an earlier update is bad: its losses or gradient norm are not finite.
 
         Returns:
             1.0 if so, else 0.0, on the device.
 
-        With ``--fp16`` a norm alone that is not finite is no trouble: the scaler skips that update and scales less.
+        With ``--fp16`` only the losses count: if the norm overflows, the scaler skips the update and lowers its scale.
         """
         bad = ~torch.isfinite(self.sums).all()
         if not self.run.settings.fp16:
@@ -60,7 +60,7 @@ class LossLog:
         return (self.bad_updates > 0).float()
 
     def check(self, step):
-        """Read from the device whether any update up to ``step`` was bad, and end the run if so."""
+        """Raise an ``InputError`` if any update up to ``step`` was bad."""
         if not (bad_updates := self.bad_updates.item()):
             return
         run, step = self.run, step - bad_updates + 1
@@ -77,7 +77,7 @@ class LossLog:
         )
 
     def write(self, step, bar):
-        """Read the means and send them to the bar (or the log where there is none) and to TensorBoard."""
+        """Send the mean losses to the progress bar, or to the log if there is no bar, and to TensorBoard."""
         self.check(step)
         means = dict(zip(self.names, (self.sums / self.batches).tolist(), strict=True))
         now = time.perf_counter()
@@ -101,7 +101,7 @@ class LossLog:
         return {"sums": self.sums}, {"batches": self.batches, "examples": self.examples, "elapsed": elapsed}
 
     def load_state(self, tensors, values):
-        """Go on with the sums of a run that was written out after its first step."""
+        """Restore what :meth:`state` returned."""
         self.sums.copy_(tensors["sums"])
         self.batches, self.examples, self.is_first = values["batches"], values["examples"], False
         self.window_start -= values["elapsed"]
@@ -113,4 +113,4 @@ class LossLog:
         logger.info("weighted losses at the first step: %s", ", ".join(parts))
         for name, value in weighted.items():
             if len(weighted) > 1 and abs(value) > DOMINATES * (whole - abs(value)):
-                logger.warning("%s is over %d times all the others together; %s lowers it", name, DOMINATES, LOWERED_BY[name])
+                logger.warning("%s is over %d times all other losses together; lower %s", name, DOMINATES, LOWERED_BY[name])

@@ -1,4 +1,4 @@
-"""What one training run works on, and how it trains."""
+"""The models, data and settings of one training run."""
 
 import math
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from fsd.system.processes import world_size
 from fsd.system.random_streams import stream_seed
 from fsd.training.teacher_cache import TeacherCache
 
-GROUPED_BATCHES = 50  # batches among which --group_by_length sorts: few enough to stay random, enough to be alike
-LENGTH_BUCKETS = (0.125, 0.25, 0.5, 0.75, 1)  # of the full length: what compiled passes run at; each costs a compilation
+GROUPED_BATCHES = 50  # batches that --group_by_length sorts together: fewer stay more random, more save more padding
+LENGTH_BUCKETS = (0.125, 0.25, 0.5, 0.75, 1)  # shares of the full length; --compile compiles once for each
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The flags of the same names, as far as they say how a run trains, logs and saves."""
+    """The flags that set how a run trains, logs and saves, under their own names."""
 
     seed: int = 42
     max_seq_length: int = 128
@@ -50,18 +50,18 @@ class TrainingSettings:
 
     @property
     def precision(self):
-        """The dtype that the models' products run in: bfloat16, float16, or None for float32."""
+        """The autocast dtype of the models: bfloat16, float16, or None for float32."""
         return torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else None
 
     @property
     def length_buckets(self):
-        """The lengths that batches run at under ``compile``; none without it."""
+        """The lengths that batches are padded to with ``compile``; an empty list without it."""
         return [math.ceil(self.max_seq_length * share) for share in LENGTH_BUCKETS] if self.compile else []
 
 
 @dataclass(frozen=True)
 class Run:
-    """All that one training run works on; models and data are on ``device``."""
+    """Everything that one training run works on; models and data are on ``device``."""
 
     task: Task
     objective: Objective
@@ -79,7 +79,7 @@ class Run:
 
     @property
     def batch_size(self):
-        """Examples that all processes together take at a time."""
+        """Examples in a batch, over all processes."""
         return self.settings.per_gpu_train_batch_size * world_size()
 
     @cached_property
@@ -102,14 +102,14 @@ class Run:
 
 
 def update_batches(lengths: Tensor, epoch, seed, batch_size, accumulation=1, group_by_length=False):
-    """For each update of an epoch the list of its batches, each a tensor of example indices; shuffled by the seed.
+    """For each update of an epoch, the list of its batches, as tensors of example indices; shuffled by the seed.
 
     Args:
         lengths: tokens of each training example [N].
-        batch_size: of all processes together. What does not fill a batch is one of its own: the epoch's last, or with
-            ``group_by_length`` anywhere.
-        accumulation: batches of an update. The last update takes the batches that are left.
-        group_by_length: make batches of examples of similar length.
+        batch_size: examples in a batch, over all processes. One batch may be smaller: the last of the epoch, or with
+            ``group_by_length`` any of them.
+        accumulation: batches per update. The last update takes the batches that are left.
+        group_by_length: put examples of similar length into one batch.
     """
     generator = torch.Generator().manual_seed(stream_seed(seed, f"order {epoch}"))
     order = torch.randperm(len(lengths), generator=generator)

@@ -1,7 +1,7 @@
-"""The frozen teacher's outputs over the training set, computed once and kept: logits and the compared hidden states.
+"""A cache of the frozen teacher's logits and compared hidden states over the training set.
 
-They are computed before the first step, in batches that depend on the data alone, and rounded to half precision. So a
-run trains the same bits whether its cache was there, is new, or was made again, and whichever method and seed made it.
+It is filled before the first step, in batches that depend only on the data, and rounded to half precision. So a run gives
+the same bits with a new cache and with an old one, whichever method and seed filled it.
 """
 
 import logging
@@ -23,7 +23,7 @@ from fsd.system.logs import progress_bar
 logger = logging.getLogger(__name__)
 
 CACHE_FORMAT = 1
-BATCH_SIZE = 32  # of the teacher's pass; constant, because rounding depends on it
+BATCH_SIZE = 32  # constant, because rounding depends on it
 HALF = np.dtype(np.float16)
 
 
@@ -31,15 +31,15 @@ class TeacherCache:
     """Logits [N, C] and, for each of ``layers``, the hidden states of N training examples, in float16.
 
     Args:
-        place: "ram", or a folder, where the outputs lie memory-mapped and later runs find them: under a hash of the
-            teacher, the data with its length, the layers, the padding mode and the precision.
+        place: "ram", or a folder. In a folder the outputs are memory-mapped and later runs reuse them. Their key is a hash
+            of the teacher, the data and its length, the layers, the padding mode and the precision.
         teacher_hash: :func:`fsd.system.hashes.model_hash` of the teacher.
-        dataset: :class:`fsd.glue.dataset.EncodedDataset`; its device is where :meth:`batch` puts its tensors.
-        mask_padding: keep an example's own tokens only; otherwise all its positions.
-        precision: a half-precision dtype that the teacher runs in, or None for float32.
+        dataset: :class:`fsd.glue.dataset.EncodedDataset`; :meth:`batch` returns tensors on its device.
+        mask_padding: keep only an example's own tokens; otherwise all positions.
+        precision: the half-precision dtype that the teacher runs in, or None for float32.
 
     Raises:
-        InputError: the outputs don't fit, or the folder cannot be used.
+        InputError: the outputs do not fit, or the folder cannot be used.
     """
 
     def __init__(self, place, teacher, teacher_hash, dataset, layers, mask_padding, precision=None):
@@ -62,17 +62,17 @@ class TeacherCache:
 
     @property
     def size(self):
-        """Bytes that the outputs take."""
+        """Size of the outputs in bytes."""
         return sum(rows * columns * HALF.itemsize for rows, columns in self.shapes.values())
 
     def describe(self):
-        """One line: what is kept, where, and how large it is."""
+        """One line: what the cache holds, where, and its size."""
         layers = f" and hidden states {', '.join(map(str, self.layers))}" if self.layers else ""
         state = "found there" if self.outputs is not None else "to be filled"
         return f"teacher's logits{layers}, {self.size / 1e9:.3g} GB in {self.folder or 'RAM'}, {state}"
 
     def fill(self):
-        """Compute the outputs, unless they were found. Of several runs on one folder one computes, the others wait."""
+        """Compute the outputs, unless the cache has them. If several runs share a folder, one computes and the others wait."""
         if self.outputs is not None:
             return
         if self.folder is None:
@@ -82,7 +82,7 @@ class TeacherCache:
             return
         lock = self.folder.with_name(f".{self.folder.name}.lock")
         try:
-            with exclusive_lock(lock, on_wait=lambda: logger.info("waiting for another run that fills %s", self.folder)):
+            with exclusive_lock(lock, on_wait=lambda: logger.info("waiting until another run has filled %s", self.folder)):
                 if not self._open():
                     self._fill_folder()
         except OSError as error:
@@ -103,12 +103,12 @@ class TeacherCache:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         if not self._open():
-            raise InputError(f"--cache_teacher: {self.folder} does not hold what was written; is the disk sound?")
+            raise InputError(f"--cache_teacher: {self.folder} does not hold what was written; check the disk")
 
     def batch(self, indices, size):
-        """What :func:`fsd.models.forward.forward` returns for the examples at ``indices`` [b], cut to ``size`` positions.
+        """The result of :func:`fsd.models.forward.forward` for the examples at ``indices`` [b], cut to ``size`` positions.
 
-        Logits [b, C] and {layer: hidden states [b, size, d]} in float16; positions that are not kept are zero.
+        Logits [b, C] and {layer: hidden states [b, size, d]} in float16; positions that the cache does not hold are zero.
         """
         examples = indices.tolist()
         logits = self.outputs["logits"][indices]
@@ -125,7 +125,7 @@ class TeacherCache:
 
     @torch.no_grad()
     def _compute(self):
-        """One pass of the teacher, the examples sorted by length where that saves padding."""
+        """Run the teacher once over the examples, sorted by length if that saves padding."""
         cut = self.mask_padding or not self.layers
         order = self.dataset.lengths.argsort(stable=True) if cut else torch.arange(len(self.dataset))
         with progress_bar(total=len(order), desc="caching the teacher's outputs", unit="example") as bar:
@@ -141,17 +141,17 @@ class TeacherCache:
                 bar.update(len(indices))
 
     def _open(self):
-        """Map what is there; whether it is whole and of these shapes."""
+        """Map the files in the folder; False if they are not complete or do not match."""
         try:
             facts = read_json(self.folder / "cache.json")
             files = {name: self.folder / f"{name}.npy" for name in self.shapes}
             if not all(path.is_file() for path in files.values()):
                 return False
-            # "c" maps privately: torch wants arrays that could be written, the files are never touched.
+            # torch wants writable arrays; mode "c" makes them writable without changing the files.
             outputs = {name: np.load(path, "c", allow_pickle=False) for name, path in files.items()}
             if facts != self.facts or any(o.shape != self.shapes[n] or o.dtype != HALF for n, o in outputs.items()):
                 return False
-        except Exception:  # of a damaged header NumPy raises anything, a tokenizer's error too; it is all made again
+        except Exception:  # NumPy raises all kinds of errors for a damaged header
             return False
         self.outputs = outputs
         self._as_tensors()
@@ -179,7 +179,7 @@ class TeacherCache:
 
 
 def _mapped(path, shape):
-    """A new half-precision array in a file, with its room on the disk: a mapping that finds none later kills the process."""
+    """A new half-precision array in a file. Its disk space is reserved, because a mapping that runs out kills the process."""
     array = np.lib.format.open_memmap(path, "w+", HALF, shape)
     if hasattr(os, "posix_fallocate"):  # macOS has none
         with open(path, "r+b") as file:

@@ -1,4 +1,4 @@
-"""The teacher's features over a dataset, from which its memory is built."""
+"""The teacher's features over a dataset, from which the teacher memory is built."""
 
 import math
 import time
@@ -14,13 +14,13 @@ from fsd.system.processes import share, world_size
 class TeacherFeatures:
     """The flattened last hidden state [b, S·d] of an encoder over a dataset, batch by batch in the dataset's order.
 
-    With several processes, each has a share of the batches: those of ``examples``, a range.
+    With several processes, each has a share of the batches; ``examples`` is the range of its examples.
 
     Args:
-        encoder: a BERT without its head, ending with the layer whose output is wanted.
+        encoder: a BERT without its head, cut after the layer whose output is used.
         dataset: :class:`fsd.glue.dataset.EncodedDataset`, on the encoder's device.
-        batch_size: examples at a time and process.
-        mask_padding: run at the batch's longest example, and zero what is padding.
+        batch_size: examples per batch and process.
+        mask_padding: run each batch at the length of its longest example, and set padding to zero.
         tracker: gets examples per second every ``logging_steps`` batches.
     """
 

@@ -232,6 +232,22 @@ def test_a_name_of_the_hub_is_its_downloaded_folder_or_told_missing(copied_teach
         find_model("some/other", "--model_name_or_path", tmp_path / "hub")
 
 
+@pytest.mark.parametrize(("held", "asked"), [("model.safetensors", 1), ("pytorch_model.bin", 2)])
+def test_pickled_weights_are_downloaded_only_where_there_are_no_others(held, asked, tmp_path, monkeypatch):
+    calls = []
+
+    def snapshot_download(name, cache_dir, allow_patterns):
+        calls.append(allow_patterns)
+        if any(held == pattern for pattern in allow_patterns):
+            (tmp_path / held).touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    for _ in range(3):  # and the hub is asked once for a name
+        assert find_model(f"some/model-with-{held}", "--model_name_or_path").folder == tmp_path
+    assert (tmp_path / held).exists() and len(calls) == asked
+
+
 def test_results_are_added_to_files_of_ours_only(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     os.symlink("nothing", tmp_path / "dangling")

@@ -1,7 +1,7 @@
-"""Bad inputs of every kind for the programs of this project: what tests/stress/try_bad_input.py tries.
+"""Bad inputs of every kind for tests/stress/try_bad_input.py.
 
-Each kind is a function (random generator, current folder) → :class:`Trial`. The folder is a copy of a sound one (data,
-teacher, student, memory, caches, results), which it may spoil.
+Each kind is a function (random generator, current folder) → :class:`Trial`. The folder is a copy of a good one (data,
+teacher, student, memory, caches, results); the function may damage it.
 """
 
 import csv
@@ -14,18 +14,18 @@ from pathlib import Path
 LENGTH = 16
 DISTILLING = ("run_glue_intra_inter.py", "run_glue_global.py", "run_glue_all.py")
 MODELLED = (*DISTILLING, "train_memory.py", "scripts/finetune_teacher.py")
-CANARY = "canary"  # the file that a pickle would make, were it executed
+CANARY = "canary"  # the file that a pickle makes if it is executed
 
 
 @dataclass
 class Trial:
-    """One input: the program, its flags (None leaves one out, True is a switch), and what is bad about them."""
+    """One input: the program, its flags (None leaves one out, True is a switch), and its fault."""
 
     script: str
     what: str
     flags: dict = field(default_factory=dict)
     attached: bool = False  # --flag=value instead of --flag value
-    file_limit: int | None = None  # bytes that a file may have: beyond it the disk is full
+    file_limit: int | None = None  # largest file in bytes, to imitate a full disk
 
     @property
     def arguments(self):
@@ -40,7 +40,7 @@ class Trial:
 
 
 def sound_flags(script):
-    """Flags with which the script runs well in a sound folder."""
+    """Flags with which the script succeeds in a good folder."""
     if script == "scripts/hold_out.py":
         return {"task_name": "RTE", "data_dir": "data", "output_dir": "held"}
     if script == "scripts/make_small_bert.py":
@@ -63,7 +63,7 @@ def sound_flags(script):
     return flags
 
 
-# Those of the run in the folder "student", which is finished and has a checkpoint.
+# Flags of the finished run in the folder "student", which has a checkpoint.
 STUDENT_FLAGS = sound_flags("run_glue_global.py") | {
     "output_dir": "student", "cache_teacher": "cache", "do_predict": True, "max_steps": 2, "save_steps": 1,
 }
@@ -89,7 +89,7 @@ ODD_VALUES = (
 
 
 def odd_bytes(rng, content):
-    """(what was done, the content spoilt)."""
+    """(what was done, the damaged content)."""
     at = rng.randrange(len(content) + 1)
     end = min(len(content), at + rng.choice((1, 10, 1000)))
     noise = rng.randbytes(rng.choice((1, 16, 300)))
@@ -119,7 +119,7 @@ def odd_bytes(rng, content):
 
 
 def odd_json(rng, value, names=()):
-    """(what was done, the JSON value with one thing changed); ``names`` are keys to add beside those that are there."""
+    """(what was done, the JSON value with one change); ``names`` are keys that may be added."""
     places = list(json_places(value)) or [(None, None)]
     holder, key = rng.choice(places)
     if names and rng.random() < 0.6:
@@ -135,7 +135,7 @@ def odd_json(rng, value, names=()):
 
 
 def json_places(value):
-    """(holder, key) of every entry at any depth, but of long lists and dictionaries the first twenty only."""
+    """(container, key) of every entry at any depth; only the first twenty of long lists and dictionaries."""
     entries = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())[:20]
     for key, child in entries:
         yield value, key
@@ -143,14 +143,14 @@ def json_places(value):
 
 
 def spoil_bytes(rng, path):
-    """Spoil a file's bytes; returns what was done."""
+    """Damage a file's bytes; returns what was done."""
     what, content = odd_bytes(rng, path.read_bytes())
     path.write_bytes(content)
     return f"{path}: {what}"
 
 
 def spoil_json(rng, path, names=()):
-    """Spoil a JSON file, mostly its values; returns what was done."""
+    """Damage a JSON file, mostly its values; returns what was done."""
     chance = rng.random()
     if chance < 0.15:
         return spoil_bytes(rng, path)
@@ -172,7 +172,7 @@ def merge(path, **values):
 
 
 def spoil_tensors(rng, path):
-    """Spoil a safetensors file: its bytes, its header, or a tensor; returns what was done."""
+    """Damage a safetensors file: its bytes, its header, or a tensor; returns what was done."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -206,7 +206,7 @@ def spoil_tensors(rng, path):
     return f"{path}: {name} {what}"
 
 
-# ---- Kinds of input: each a function (random generator, sound folder to spoil) → Trial; the folder is the current one ----
+# ---- Kinds of input: each a function (random generator, folder to damage) → Trial; the folder is the current one ----
 
 
 def numbers(rng, folder):
@@ -221,7 +221,7 @@ def numbers(rng, folder):
 
 
 def endless(text):
-    """Whether so many steps are well asked for, but not here."""
+    """Whether a number of steps is valid but too large for a trial."""
     try:
         return 50 < float(text) < float("inf")
     except ValueError:
@@ -229,7 +229,7 @@ def endless(text):
 
 
 def numeric_flags():
-    """Program → its flags that take a number."""
+    """Program → its numeric flags."""
     training = (
         "max_seq_length max_train_samples logging_steps save_steps save_total_limit per_gpu_train_batch_size "
         "per_gpu_eval_batch_size gradient_accumulation_steps learning_rate weight_decay adam_epsilon max_grad_norm "
@@ -267,7 +267,7 @@ SETTINGS = {
 
 
 def flags(rng, folder):
-    """Two to five flags beside the sound ones, contradictory or not, of any program that trains."""
+    """One to four changed flags, perhaps contradictory, of any program that trains."""
     script = rng.choice(MODELLED)
     given = sound_flags(script)
     for _ in range(rng.randint(1, 4)):
@@ -288,7 +288,7 @@ PATH_FLAGS = (
 
 
 def paths(rng, folder):
-    """An odd path or name for a flag that takes one; FIFOs, devices, loops and files of another kind are there."""
+    """An odd path or name for a flag: FIFOs, devices, loops and files of other kinds."""
     script = rng.choice((*MODELLED, "scripts/hold_out.py", "scripts/make_small_bert.py", "scripts/quickstart_report.py"))
     given = sound_flags(script)
     known = PATH_FLAGS if script in DISTILLING else sorted({*PATH_FLAGS[:4], "output_dir", "run_file"} | given.keys())
@@ -296,7 +296,7 @@ def paths(rng, folder):
         known = [name for name, value in given.items() if isinstance(value, str)]
     name, value = rng.choice(known), rng.choice(ODD_TEXTS)
     if name in ("output_dir", "run_file", "cache_teacher", "cache_dir", "figure") and value in ("/", ".."):
-        value = "fifo"  # nothing is written outside the folder
+        value = "fifo"  # never write outside the folder
     given[name] = value
     given |= {"copy_teacher": True} if name == "model_name_or_path_for_copy" else {}
     given |= {"overwrite_output_dir": True} if script in MODELLED and rng.random() < 0.3 else {}
@@ -306,7 +306,7 @@ def paths(rng, folder):
 
 
 def tsv(rng, folder):
-    """A spoilt data file of any task and split."""
+    """A damaged data file of any task and split."""
     task = rng.choice(("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI"))
     path = rng.choice(sorted((folder / "data" / task).glob("*.tsv")))
     script = rng.choice(("scripts/finetune_teacher.py", "scripts/finetune_teacher.py", "scripts/hold_out.py"))
@@ -338,7 +338,7 @@ def tsv(rng, folder):
 
 
 def model_trial(rng, what):
-    """A program that meets the spoilt teacher/ or student/: (Trial)."""
+    """A program that reads the damaged teacher/ or student/: (Trial)."""
     if what.startswith("student/checkpoint-1"):
         given = sound_flags("run_glue_all.py") | {"do_train": None, "output_dir": "student", "eval_all_checkpoints": True}
         return Trial("run_glue_all.py", what, given)
@@ -368,13 +368,13 @@ CONFIG_NAMES = (
 
 
 def config(rng, folder):
-    """A spoilt config.json of a teacher, a student, a source of copies or a shape."""
+    """A damaged config.json of a teacher, a student, a model to copy from or a student shape."""
     role = rng.choice(("teacher", "student", "student/checkpoint-1"))
     return model_trial(rng, spoil_json(rng, Path(role, "config.json"), CONFIG_NAMES))
 
 
 def weights(rng, folder):
-    """Spoilt weights of a teacher, a starting student, a source of copies or a model to evaluate."""
+    """Damaged weights of a teacher, a starting student, a model to copy from or a model to evaluate."""
     role = rng.choice(("teacher", "student", "student/checkpoint-1"))
     return model_trial(rng, spoil_tensors(rng, Path(role, "model.safetensors")))
 
@@ -405,7 +405,7 @@ TOKENIZER_NAMES = (
 
 
 def tokenizer(rng, folder):
-    """A spoilt tokenizer: tokenizer.json, tokenizer_config.json, or vocab.txt and nothing else."""
+    """A damaged tokenizer: tokenizer.json, tokenizer_config.json, or vocab.txt and nothing else."""
     role = Path(rng.choice(("teacher", "student")))
     spoil = rng.choice((spoil_vocabulary, spoil_tokenizer, spoil_tokenizer_config, spoil_special_tokens))
     trial = model_trial(rng, spoil(rng, role))
@@ -463,13 +463,13 @@ def spoil_tokenizer_config(rng, role):
 
 
 def memory(rng, folder):
-    """A spoilt teacher memory."""
+    """A damaged teacher memory."""
     script = rng.choice(DISTILLING[1:])
     return Trial(script, spoil_tensors(rng, Path("memory", "memory.safetensors")), sound_flags(script))
 
 
 def encodings(rng, folder):
-    """A spoilt cache of an encoding; it is made again."""
+    """A damaged cache of an encoding; the program makes a new one."""
     path = rng.choice(sorted(Path("data/RTE/cached_encodings").glob("*.safetensors")))
     what = spoil_tensors(rng, path)
     script = rng.choice(("run_glue_intra_inter.py", "train_memory.py", "scripts/finetune_teacher.py"))
@@ -477,7 +477,7 @@ def encodings(rng, folder):
 
 
 def teacher_cache(rng, folder):
-    """A spoilt cache of the teacher's outputs; it is made again."""
+    """A damaged cache of the teacher's outputs; the program makes a new one."""
     path = rng.choice(sorted(path for path in Path("cache").rglob("*") if path.suffix in (".npy", ".json")))
     if rng.random() < 0.7:
         what = spoil_json(rng, path) if path.suffix == ".json" else spoil_bytes(rng, path)
@@ -492,7 +492,7 @@ def teacher_cache(rng, folder):
 
 
 def results(rng, folder):
-    """A spoilt results file, for a program that adds to it or reads it."""
+    """A damaged results file, for a program that adds to it or reads it."""
     path = Path("results.csv")
     if rng.random() < 0.5:
         what = spoil_bytes(rng, path)
@@ -508,7 +508,7 @@ def results(rng, folder):
 
 
 def places(rng, folder):
-    """Outputs that meet inputs or each other, a full disk, and folders that are files."""
+    """Outputs that clash with inputs or each other, a full disk, and files in place of folders."""
     script = rng.choice(MODELLED)
     given = sound_flags(script) | {"overwrite_output_dir": rng.random() < 0.5}
     if rng.random() < 0.35:
@@ -589,7 +589,7 @@ def pickles(rng, folder):
 
 
 def outside(rng, folder):
-    """Files whose content names other files or code, outside their folder or not."""
+    """Files whose content names other files or code, inside or outside their folder."""
     secret = Path("secret")
     shutil.copytree("student", secret)
     (secret / "evil.py").write_text(f"open({CANARY!r}, 'w')\nclass Evil: pass\n")
@@ -631,7 +631,7 @@ def outside(rng, folder):
 
 
 def hub(rng, folder):
-    """Names of the hub, which cannot be reached: some that nothing holds, and one whose files were downloaded, spoilt or not."""
+    """Hub names while the hub is offline: unknown ones, and one with downloaded files, damaged or not."""
     script = rng.choice(MODELLED)
     given = sound_flags(script)
     if rng.random() < 0.4:
@@ -655,7 +655,7 @@ def hub(rng, folder):
 
 
 def resumed(rng, folder):
-    """A run that was killed after its first step, some file of it spoilt, or that is resumed with another flag."""
+    """A run killed after its first step, with one damaged file, or resumed with another flag."""
     run, checkpoint = Path("student"), Path("student/checkpoint-1")
     for path in (run / "training_args.json", checkpoint / "training_args.json"):
         merge(path, finished=False)
@@ -680,7 +680,7 @@ def resumed(rng, folder):
 
 
 def report(rng, folder):
-    """A spoilt run for quickstart_report.py: its settings, its TensorBoard file, its model."""
+    """A damaged run for quickstart_report.py: its settings, its TensorBoard file, its model."""
     path = rng.choice(("student/training_args.json", "student/config.json", "student/model.safetensors", "runs"))
     if path == "runs":
         path = rng.choice(sorted(file for file in Path("runs").rglob("*events*") if "FSD_G" in str(file)))
@@ -691,7 +691,7 @@ def report(rng, folder):
 
 
 def vocabulary(rng, folder):
-    """A spoilt vocabulary for make_small_bert.py."""
+    """A damaged vocabulary for make_small_bert.py."""
     path = Path("data/vocab.txt")
     entries = path.read_text().split("\n")
     if rng.random() < 0.6:

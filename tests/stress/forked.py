@@ -1,4 +1,4 @@
-"""What the programs that try others to destruction share: being one of them in a forked child."""
+"""Run a script inside a forked child process; shared by the stress programs."""
 
 import os
 import runpy
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def be_program(script, arguments, crashed):
-    """Run ``script``, relative to the project, as ``__main__`` and exit with its status; ``crashed`` after a traceback."""
+    """Run ``script`` (a path in the project) as ``__main__`` and exit with its status, or with ``crashed`` after a traceback."""
     sys.argv, status = [str(ROOT / script), *map(str, arguments)], 0
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")

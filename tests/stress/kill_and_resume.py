@@ -1,13 +1,12 @@
-"""Kill runs at random moments, submit them again until they are finished, and compare them with runs left alone.
+"""Kill runs at random moments, restart them until they finish, and compare them with uninterrupted runs.
 
     python tests/stress/kill_and_resume.py --kills 200 --output_dir kills
 
 Fine-tunes a teacher, builds its memory and distils a student, all very small and on the built-in corpus: once without
-a break, then again and again under SIGKILL, which half of the time comes at a random moment and half of the time at a
-random one of the run's operations on files. The encodings, the teacher's cache, checkpoints, TensorBoard, the final
-model and results.csv are all new in each run, so that each of them is hit. A run that was killed and resumed must end
-with the same bits in its model, memory, metrics and predictions, the same curves, and one row in results.csv, and
-must do nothing when it is submitted once more. Exit status 1 if any did not.
+interruption, then many times with SIGKILL, half of the time at a random moment and half of the time at a random file
+operation. Each run writes all files anew (encodings, teacher cache, checkpoints, TensorBoard, final model, results.csv), so
+that kills hit all of them. A resumed run must end with the same bits in model, memory, metrics and predictions, the same
+curves and one row in results.csv, and must do nothing when started once more. Exit status 1 if any run fails this.
 """
 
 import csv
@@ -29,11 +28,11 @@ from safetensors import safe_open
 from fsd.cli.parser import Parser, number
 from fsd.system.errors import InputError, exit_on_input_error
 
-LONGEST_ATTEMPT = 300  # seconds, after which a run is taken to hang
+LONGEST_ATTEMPT = 300  # seconds, after which a run counts as hanging
 WRITING_EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
 VARYING_COLUMNS = {"time", "seconds", "output_dir", "run", "commit"}
 VARYING_CURVES = {"train/examples_per_second", "memory/examples_per_second", "memory/seconds", "final/seconds"}
-PLACES = (  # part of a path → what it belongs to
+PLACES = (  # part of a path → description
     ("cached_encodings", "the encodings"), ("cache/", "the teacher's cache"), ("checkpoint-", "a checkpoint"),
     ("clustering.", "the state between passes"), ("runs", "TensorBoard"), ("results.csv", "results.csv"),
     ("training_args.json", "the run's record"), ("out", "the final files"),
@@ -42,9 +41,9 @@ PLACES = (  # part of a path → what it belongs to
 
 def main():
     parser = Parser(__doc__)
-    parser.add_argument("--output_dir", required=True, help="a new folder for all the runs")
-    parser.add_argument("--kills", type=number(int, 1), default=200, help="kills to try")
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="of the moments, as far as the clock repeats them")
+    parser.add_argument("--output_dir", required=True, help="a new folder for all runs")
+    parser.add_argument("--kills", type=number(int, 1), default=200, help="number of kills")
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="seed of the random moments; timing still varies")
     args = parser.parse_args()
     folder = Path(args.output_dir).resolve()
     if folder.exists() and any(folder.iterdir()):
@@ -75,7 +74,7 @@ def main():
 
 
 def prepare(folder):
-    """The corpus and the pretrained model."""
+    """Make the corpus and the pretrained model."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = ["--train_rows", 40, "--dev_rows", 16, "--test_rows", 8]
     must_end_well(folder, "scripts/make_toy_glue.py", ["--output_dir", folder / "glue", "--tasks", "RTE", *rows])
@@ -86,7 +85,7 @@ def prepare(folder):
 
 
 class Victim:
-    """One command, its run without a break in ``NAME-alone``, and the run that is being killed in ``NAME-killed``."""
+    """One command, with its uninterrupted run in ``NAME-alone`` and its killed run in ``NAME-killed``."""
 
     def __init__(self, folder, name):
         self.folder, self.name = folder, name
@@ -111,14 +110,14 @@ class Victim:
         ]
 
     def run_alone(self):
-        """The run to compare with; tells how long one takes and how often it touches files."""
+        """Make the run to compare with, and note its time and its number of file operations."""
         shutil.copytree(self.folder / "glue", self.alone / "glue")
         start = time.perf_counter()
         self.events = must_end_well(self.alone, self.script, self.flags)
         self.seconds = time.perf_counter() - start
 
     def kill_until_finished(self, rng, most):
-        """Kill at most ``most`` attempts, each going on from the last; returns how many kills hit where."""
+        """Kill at most ``most`` attempts, each resuming the last; returns the number of kills by place."""
         shutil.rmtree(self.killed, ignore_errors=True)
         shutil.copytree(self.folder / "glue", self.killed / "glue")
         hits, status = Counter(), -signal.SIGKILL
@@ -131,11 +130,11 @@ class Victim:
             if status == -signal.SIGKILL:
                 hits[f"{self.name}: {'at' if 'event' in moment else 'some time after'} {place}"] += 1
         if status:
-            raise InputError(f"{self.name}: submitted again it ended with {status}: {last_line(self.killed)}")
+            raise InputError(f"{self.name}: restarted, it ended with status {status}: {last_line(self.killed)}")
         return hits
 
     def differences(self):
-        """What is not as in the run left alone: a list of words."""
+        """Differences from the uninterrupted run, as a list of sentences."""
         found = compare_files(self.alone / "out", self.killed / "out")
         rows = [self._rows(self.killed), self._rows(self.alone)]
         if rows[0] != rows[1]:
@@ -145,9 +144,9 @@ class Victim:
         before = {path: path.read_bytes() for path in (self.killed / "out").rglob("*") if path.is_file()}
         must_end_well(self.killed, self.script, self.flags)
         if before != {path: path.read_bytes() for path in (self.killed / "out").rglob("*") if path.is_file()}:
-            found.append("the finished run, submitted once more, was changed")
+            found.append("the finished run, started once more, was changed")
         if "is finished" not in (self.killed / "log").read_text() or self._rows(self.killed) != rows[1]:
-            found.append("the finished run, submitted once more, did not say so or has another row")
+            found.append("the finished run, started once more, did not say that it is finished or has another row")
         return [f"{self.name}: {words}" for words in found]
 
     def _rows(self, folder):
@@ -158,22 +157,22 @@ class Victim:
 
 
 def compare_files(alone, killed):
-    """Files that are missing, left over or different; of what varies by nature only that it is there."""
+    """Files that are missing, extra or different; files that always vary need only exist."""
     found = []
     files = [{path.relative_to(folder): path for path in folder.rglob("*")} for folder in (alone, killed)]
     if files[0].keys() != files[1].keys():
-        found.append(f"files {sorted(map(str, files[0].keys() ^ files[1].keys()))} are only in one of both")
+        found.append(f"files {sorted(map(str, files[0].keys() ^ files[1].keys()))} are in only one of the two runs")
     for name in files[0].keys() & files[1].keys():
         # training_args.json and training_state.json hold times and names.
         if files[0][name].is_file() and name.name not in ("training_args.json", "training_state.json"):
             contents = [content(paths[name]) for paths in files]
             if contents[0] != contents[1]:
-                found.append(f"{name} has another content")
+                found.append(f"{name} has different content")
     return found
 
 
 def content(path):
-    """What a file holds, to the bit; of a safetensors file without the order of its metadata, which varies."""
+    """A file's exact content; for a safetensors file without the order of its metadata, which varies."""
     if path.suffix != ".safetensors":
         return path.read_bytes()
     with safe_open(path, framework="np") as file:
@@ -182,7 +181,7 @@ def content(path):
 
 
 def curves(folder):
-    """{tag: [(step, value)]} of the run's one TensorBoard folder; of measured times the steps alone."""
+    """{tag: [(step, value)]} of the run's only TensorBoard folder; measured times count as 0."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it reports each continuation
@@ -196,10 +195,10 @@ def curves(folder):
 
 
 def attempt(folder, script, flags, event=None, seconds=None):
-    """Run a script in a fork, in ``folder``; kill it at its ``event``-th operation on files or after ``seconds``.
+    """Run a script in a fork, in ``folder``; kill it at its ``event``-th file operation or after ``seconds``.
 
     Returns:
-        (exit status, or minus the signal; operations on files; what the last of them belonged to)
+        (exit status, or minus the signal; number of file operations; place of the last one)
     """
     shared = mmap.mmap(-1, 4096)
     child = os.fork()
@@ -222,7 +221,7 @@ def attempt(folder, script, flags, event=None, seconds=None):
 
 
 def run_in_child(folder, script, flags, shared, event):
-    """The script as ``__main__``, its output in ``folder/log``; never returns."""
+    """Run the script as ``__main__`` with its output in ``folder/log``; never returns."""
     os.chdir(folder)
     log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -247,7 +246,7 @@ def run_in_child(folder, script, flags, shared, event):
 
 
 def must_end_well(folder, script, flags):
-    """Run a script that nobody kills; returns how often it touched files."""
+    """Run a script without killing it; returns its number of file operations."""
     status, events, _ = attempt(folder, script, flags)
     if status:
         raise InputError(f"{script} ended with {status}: {last_line(folder)}")

@@ -1,12 +1,12 @@
-"""Hand every program bad input of every kind, and tell where the answer is neither a good run nor one clear line.
+"""Give every program bad input, and report answers that are neither a good run nor one clear error line.
 
     python tests/stress/try_bad_input.py --inputs 2500 --seed 42
-    python tests/stress/try_bad_input.py --only config:17 --keep bad      # one input again; its folder is left in bad/
+    python tests/stress/try_bad_input.py --only config:17 --keep bad      # one input again; keeps its folder in bad/
 
-An input is a sound folder (data, teacher, student, memory, caches, results) in which one thing is spoilt, or a command
-line with odd values. Its program runs in a process of its own, with a time limit, a memory limit and a small model. It
-must end with status 0 and whole files, or with status 2, one line that names a flag or a file, and nothing lost,
-changed or half written. Files that execute code when they are unpickled are among the inputs: none may do so.
+An input is a good folder (data, teacher, student, memory, caches, results) with one damaged file, or a command line with
+odd values. Each program runs in its own process, with a time limit, a RAM limit and a small model. It must end with
+status 0 and complete files, or with status 2, one error line that names a flag or a file, and no file lost, changed or
+half written. Some inputs are pickles that execute code when they are loaded; no program may load them.
 """
 
 import csv
@@ -37,11 +37,11 @@ from fsd.system.errors import InputError, exit_on_input_error
 MEMORY_LIMIT = 8 << 30  # bytes of address space: what asks for more was not told before allocating
 
 
-# ---- A sound folder ----
+# ---- A good folder ----
 
 
 def make_sound_folder(folder):
-    """All that the programs work on: data, teacher, student with a checkpoint, memory, caches, results, odd files."""
+    """Make everything the programs use: data, teacher, student with a checkpoint, memory, caches, results, odd files."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
@@ -72,7 +72,7 @@ def make_sound_folder(folder):
     for name, minor in (("null", 3), ("full", 7)):
         try:
             os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
-        except PermissionError:  # devices are root's to make
+        except PermissionError:  # only root can make devices
             os.mkfifo(name)
 
 
@@ -80,11 +80,11 @@ def run_well(trial):
     """Run a trial that must end well, in the current folder."""
     status, error = run(trial, Path.cwd(), 300)
     if status:
-        raise InputError(f"{trial.script} does not run in a sound folder: {error.strip()[-500:]}")
+        raise InputError(f"{trial.script} does not run in a good folder: {error.strip()[-500:]}")
 
 
 def copy_sound(source, target):
-    """A copy to spoil, with its links and special files."""
+    """Make a copy to damage, with its links and special files."""
     def copy(name, to):
         there = os.lstat(name)
         if not stat.S_ISREG(there.st_mode):
@@ -99,7 +99,7 @@ def copy_sound(source, target):
 
 def run(trial, folder, seconds):
     """Run a trial's program in ``folder`` in a forked process: (exit status, negative for a signal; standard error)."""
-    reading, writing = os.pipe()  # not a file, which would have the trial's limit
+    reading, writing = os.pipe()  # a pipe, because the trial's size limit applies to files
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -113,7 +113,7 @@ def run(trial, folder, seconds):
             os.close(writing)
             run_script(trial)
         finally:
-            os._exit(99)  # whatever happens, this process is not to go on as its parent
+            os._exit(99)  # the child must never go on as the parent
     os.close(writing)
     printed, deadline = [], time.monotonic() + seconds
     while select.select([reading], [], [], max(0, deadline - time.monotonic()))[0] and (block := os.read(reading, 1 << 16)):
@@ -127,7 +127,7 @@ def run(trial, folder, seconds):
 
 
 def run_script(trial):
-    """Be the trial's program; never returns."""
+    """Become the trial's program; never returns."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     if trial.file_limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -136,7 +136,7 @@ def run_script(trial):
 
 
 def listing(folder):
-    """Path → what is there (content, link, kind), for all below ``folder``."""
+    """Path → content, link target or kind, for everything below ``folder``."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -156,7 +156,7 @@ DIVERGED = re.compile(r"lower --learning_rate|not finite")
 
 
 def violations(trial, status, err, before, after):
-    """What is wrong with how a trial ended, as sentences."""
+    """The faults in how a trial ended, as sentences."""
     found = []
     lines = [line for line in err.replace("\r", "\n").split("\n") if line.strip()]
     if status == -signal.SIGALRM:
@@ -217,7 +217,7 @@ def result_violations(trial, before, after):
 
 
 def is_whole(name, content):
-    """Whether a file that was written can be read again, with finite weights."""
+    """Whether a written file can be read again, with finite weights."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -235,7 +235,7 @@ def is_whole(name, content):
 
 
 def try_one(kind, at, seed, sound, seconds, keep=None):
-    """Make and judge input number ``at`` of a kind: (Trial, exit status, standard error, violations)."""
+    """Make, run and judge input number ``at`` of a kind: (Trial, exit status, standard error, violations)."""
     rng = random.Random(f"{seed} {kind.__name__} {at}")
     with tempfile.TemporaryDirectory(dir=sound.parent) as scratch:
         folder = Path(keep) if keep else Path(scratch) / "run"
@@ -250,7 +250,7 @@ def try_one(kind, at, seed, sound, seconds, keep=None):
 
 
 def import_everything():
-    """Import what the programs import, once for all of their processes, which use one thread each."""
+    """Import what the programs import, once for all processes, and use one thread in each."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
     import matplotlib.pyplot  # noqa: F401
     import scipy.stats  # noqa: F401
@@ -266,17 +266,17 @@ def import_everything():
     import fsd.cli.experiment
 
     torch.set_num_threads(1)
-    fsd.records.versions.commit = functools.cache(fsd.records.versions.commit)  # asked of git once, not by every process
+    fsd.records.versions.commit = functools.cache(fsd.records.versions.commit)  # run git only once
     fsd.cli.description.commit = fsd.records.versions.commit
     fsd.records.versions.commit()
 
 
 def main():
     parser = Parser(__doc__)
-    parser.add_argument("--inputs", type=number(int, 1), default=2500, help="how many inputs, over all kinds")
-    parser.add_argument("--kinds", nargs="+", choices=[kind.__name__ for kind in KINDS], help="these kinds only")
-    parser.add_argument("--only", metavar="KIND:NUMBER", help="this input only, with its program's standard error")
-    parser.add_argument("--keep", help="with --only: leave the input's folder here")
+    parser.add_argument("--inputs", type=number(int, 1), default=2500, help="number of inputs over all kinds")
+    parser.add_argument("--kinds", nargs="+", choices=[kind.__name__ for kind in KINDS], help="only these kinds")
+    parser.add_argument("--only", metavar="KIND:NUMBER", help="only this input; prints its program's standard error")
+    parser.add_argument("--keep", help="with --only: keep the input's folder here")
     parser.add_argument("--seconds", type=number(float, above=0), default=60.0, help="time limit of a program")
     add_seed_argument(parser)
     args = parser.parse_args()
@@ -297,7 +297,7 @@ def main():
 
 
 def try_all(chosen, args, sound):
-    """Try the inputs, print every violation and a table; 1 if there was any violation."""
+    """Try the inputs, print every violation and a table; returns 1 if there was any violation."""
     whole = sum(KINDS[kind] for kind in chosen)
     table, bad = [], 0
     for kind in chosen:

@@ -1,10 +1,9 @@
-"""Run a training command and watch whether the memory that it takes grows with its steps.
+"""Run a training command and check whether its use of RAM or GPU memory grows with the steps.
 
     python tests/stress/watch_memory.py run_glue_all.py --max_steps 2000 --logging_steps 100 …
 
-At each logging step it reads the resident memory of the process and what the GPU's allocator holds, and at the end
-compares the last step with step 200 (or the first logging step after it): exit status 1 if either took over 2 % and
-over 50 MB more.
+It reads the process's RAM and the GPU allocator's memory at each logging step. At the end it compares the last step with
+step 200 (or the next logging step). Exit status 1 if either grew by more than 2 % and more than 50 MB.
 """
 
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from fsd.system.errors import InputError, exit_on_input_error
 
-FIRST_STEP = 200  # by then caches, pools and optimizer states are there
+FIRST_STEP = 200  # by then, caches, pools and optimizer states are filled
 SHARE, BYTES = 0.02, 50e6
 
 
@@ -36,7 +35,7 @@ def main():
 
     compared = [step for step in readings if step >= FIRST_STEP]
     if len(compared) < 2:
-        raise InputError(f"there are fewer than two logging steps from step {FIRST_STEP} on: give more steps")
+        raise InputError(f"fewer than two logging steps from step {FIRST_STEP} on; raise --max_steps")
     grown = False
     for kind, before in readings[compared[0]].items():
         values = [readings[step][kind] for step in compared]
@@ -47,11 +46,11 @@ def main():
 
 
 def memory_in_use():
-    """Bytes of main memory, and of GPU memory where there is one."""
+    """Bytes of RAM and, with a GPU, of GPU memory."""
     import torch
 
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    used = {"main memory": pages * os.sysconf("SC_PAGE_SIZE")}
+    used = {"RAM": pages * os.sysconf("SC_PAGE_SIZE")}
     if torch.cuda.is_initialized():
         used |= {"GPU, allocated": torch.cuda.memory_allocated(), "GPU, reserved": torch.cuda.memory_reserved()}
     return used

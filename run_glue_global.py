@@ -6,14 +6,16 @@
 Build the teacher memory (MEM) with train_memory.py.
 """
 
-from fsd.cli.arguments import add_memory_arguments, distillation_parser
+from fsd.cli.arguments import add_distillation_arguments, add_memory_arguments, add_objective_arguments
 from fsd.cli.checks import parse_distillation
+from fsd.cli.parser import Parser
 from fsd.system.errors import exit_on_input_error
 
 
 def main():
-    parser = distillation_parser(__doc__)
-    add_memory_arguments(parser)
+    parser = Parser(__doc__)
+    add_memory_arguments(add_objective_arguments(parser))
+    add_distillation_arguments(parser)
     args = parse_distillation(parser, gamma_g=1.0)
 
     from fsd.cli.distill import distill

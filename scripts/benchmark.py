@@ -1,15 +1,15 @@
-"""Measure what distilling with structures costs, beside the barest distillation loop and a bare teacher forward.
+"""Measure the cost of structure distillation, relative to a minimal distillation loop and to a plain teacher forward.
 
     python scripts/benchmark.py --output benchmark.json                       all tables; about an hour and a half on 2 cores
-    python scripts/benchmark.py --tables methods --sizes small --pairs 3      one table, sooner
+    python scripts/benchmark.py --tables methods --sizes small --pairs 3      one table, faster
 
-Every ratio comes from blocks of steps that take turns in this one process, so that a machine that slows down slows both
-sides. Models are random, tokens too; lengths are spread as in the official training files. Prints Markdown.
+Each ratio compares blocks of steps that alternate in one process, so that a slow phase of the machine affects both sides.
+Models and tokens are random; lengths are distributed as in the official training files. Prints Markdown.
 
-    methods   our training loop with each method and each speed option, against the bare loop below
-    growth    the same against batch, length, centroids and width
-    memory    the memory's passes and the whole build, against one bare teacher forward over the same data
-    large     the memory's build on synthetic features as many and as wide as MNLI's at BERT-base, or as many as time allows
+    methods   our training loop with each method and each speed option, against the minimal loop
+    growth    the same for KD and FSD_ILG at other batch sizes, lengths, centroids and widths
+    memory    the passes and the whole build of the teacher memory, against one teacher forward over the same data
+    large     the build of a teacher memory on synthetic features of MNLI's size at BERT-base, or on fewer if time is short
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fsd.cli.arguments import add_hardware_arguments, distillation_parser
+from fsd.cli.arguments import add_distillation_arguments, add_hardware_arguments, add_objective_arguments
 from fsd.cli.parser import Parser, number
 from fsd.glue.tasks import find_task
 from fsd.system.errors import InputError, exit_on_input_error
@@ -45,7 +45,7 @@ MNLI_EXAMPLES, MNLI_CENTROIDS, BASE_FEATURES = 392_702, 300, 128 * 768
 
 @dataclass(frozen=True)
 class Size:
-    """One setting that steps are timed at."""
+    """The sizes of one measurement."""
 
     name: str
     hidden_size: int
@@ -55,19 +55,19 @@ class Size:
     centroids: int = 100
 
     def describe(self):
-        """What the tables' rows are headed by."""
+        """The heading of this size's tables."""
         return (f"{self.name}: width {self.hidden_size}, {self.teacher_layers}→{self.teacher_layers // 2} layers, "
                 f"B {self.batch_size}, S {self.length}, K {self.centroids}")
 
 
 @dataclass
 class Contender:
-    """A method with options: what runs its steps, and the seconds that each of its blocks took."""
+    """A method with options, and the seconds of each of its blocks."""
 
     method: str
     options: str
     steps: object  # a function that trains for that many steps
-    flops: float  # of the models' matrix products, a step
+    flops: float  # of the models' matrix products, per step
     precision: str = "float32"
     seconds: list = field(default_factory=list)
     bare_seconds: list = field(default_factory=list)
@@ -79,12 +79,12 @@ def main():
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), help="what to measure")
     parser.add_argument("--sizes", nargs="+", choices=("small", "base"), default=["small", "base"],
         help="small: width 256, 4→2 layers, batch 32; base: BERT-base, 12→6, batch 32 on a GPU and 8 on a CPU")
-    parser.add_argument("--pairs", type=number(int, 2), default=9, help="blocks of each; BERT-base on a CPU: at most 5")
-    parser.add_argument("--steps", type=number(int, 1), default=20, help="steps a block; BERT-base on a CPU: at most 4")
-    parser.add_argument("--batch_size", type=number(int, 2), help="instead of the sizes' own")
-    parser.add_argument("--only", default="", help="of the methods, rows whose method and options hold this text")
-    parser.add_argument("--minutes", type=number(float, above=0), default=10, help="longest that the large table may take")
-    parser.add_argument("--output", help="JSON file that gets every figure")
+    parser.add_argument("--pairs", type=number(int, 2), default=9, help="blocks of each method; BERT-base on a CPU: at most 5")
+    parser.add_argument("--steps", type=number(int, 1), default=20, help="steps per block; BERT-base on a CPU: at most 4")
+    parser.add_argument("--batch_size", type=number(int, 2), help="replaces the batch size of --sizes")
+    parser.add_argument("--only", default="", help="text that a row of the methods table must contain")
+    parser.add_argument("--minutes", type=number(float, above=0), default=10, help="time limit of the large table, in minutes")
+    parser.add_argument("--output", help="JSON file for all figures")
     add_hardware_arguments(parser, precision=False)
     args = parser.parse_args()
     if args.output and Path(args.output).is_dir():
@@ -108,7 +108,7 @@ def main():
 
 
 def bare_kd(teacher, student, data, batch_size, steps):
-    """The barest distillation: what every ratio divides by."""
+    """The minimal distillation loop that every ratio divides by."""
     import torch
     from torch.nn import functional as F
 
@@ -156,7 +156,7 @@ class Bench:
         self.data = {task: self.dataset(quantiles).to(device) for task, quantiles in LENGTHS.items()}
 
     def dataset(self, quantiles):
-        """Random tokens with lengths spread like a task's."""
+        """Random tokens with the length distribution of a task."""
         import numpy as np
         import torch
 
@@ -172,7 +172,7 @@ class Bench:
         return EncodedDataset(input_ids, torch.zeros_like(input_ids, dtype=torch.uint8), lengths, labels, None, "train", "")
 
     def bare(self):
-        """The bare loop as a contender."""
+        """The minimal loop as a contender."""
         batches = [(self.size.batch_size, self.size.length)]
         return Contender(
             "bare KD loop", "", lambda steps: bare_kd(self.teacher, self.student, self.data["CoLA"], self.size.batch_size, steps),
@@ -180,7 +180,7 @@ class Bench:
         )
 
     def ours(self, method, *flags, lengths="CoLA"):
-        """Our loop with a method of ``METHODS`` and these flags of the command line."""
+        """Our training loop as a contender, with a method of ``METHODS`` and command-line flags."""
         from fsd.cli.experiment import training_settings
         from fsd.memory.student_memory import StudentMemory
         from fsd.method.global_structure import memory_products
@@ -191,7 +191,10 @@ class Bench:
         from fsd.training.teacher_cache import TeacherCache
 
         size, data = self.size, self.data[lengths]
-        args = distillation_parser("").parse_args([
+        parser = Parser("")
+        add_objective_arguments(parser)
+        add_distillation_arguments(parser)
+        args = parser.parse_args([
             "--task_name", "CoLA", "--data_dir", ".", "--output_dir", str(self.folder), "--per_gpu_train_batch_size",
             str(size.batch_size), "--max_seq_length", str(size.length), "--save_steps", str(10**9), *flags,
         ])
@@ -215,7 +218,7 @@ class Bench:
                    for batch in update]
 
         def steps(count):
-            with contextlib.redirect_stderr(io.StringIO()):  # its log
+            with contextlib.redirect_stderr(io.StringIO()):  # hides the log
                 train(with_settings(run, seed=seed, max_steps=count), tracker)
 
         options = " ".join(flag for flag in flags if flag != "ram")
@@ -224,20 +227,20 @@ class Bench:
         return Contender(method, options, steps, self.flops(batches, args.cache_teacher), precision)
 
     def bias(self, run):
-        """How far a run's first batches, those of a block, are from the average length of all."""
+        """The difference in mean length between the batches of a block and all batches."""
         longest = [run.train_set.lengths[batch].max().item() for update in run.update_batches(0) for batch in update]
         return abs(statistics.fmean(longest[: self.steps]) - statistics.fmean(longest))
 
     def cut(self, run, indices):
-        """The length that a batch runs at."""
+        """The length of a batch after cutting."""
         batch = run.train_set.batch(indices, run.settings.mask_padding, run.settings.length_buckets)
         return batch["input_ids"].shape[1]
 
     def flops(self, batches, cached):
         """Floating-point operations of the models' matrix products in an average step over [(examples, length)].
 
-        A layer's forward takes 24 d² + 4 S d a token; backward counts twice. Softmax, LayerNorm, losses and the optimizer
-        are left out.
+        A layer's forward takes 24 d² + 4 S d per token, its backward twice that. Softmax, LayerNorm, losses and the
+        optimizer are not counted.
         """
         d, depth = self.size.hidden_size, self.size.teacher_layers
         passes = (0 if cached else depth) + 3 * (depth // 2)
@@ -250,7 +253,7 @@ def with_settings(run, **changes):
 
 
 def measure_blocks(bare, contenders, steps, pairs, device):
-    """Time blocks of ``steps`` steps in turn: a block of the bare loop stands amid every four of contenders."""
+    """Time blocks of ``steps`` steps: two contenders, the minimal loop, two contenders, and so on."""
     from tqdm import tqdm
 
     for contender in (bare, *contenders):
@@ -269,7 +272,7 @@ def measure_blocks(bare, contenders, steps, pairs, device):
 
 
 def timed(contender, steps, device):
-    """Seconds of a block; keeps the most memory that any took beyond what was there before it."""
+    """Seconds of a block; records the contender's highest RAM use above the level before a block."""
     with PeakMemory(device) as peak:
         synchronize(device)
         start = time.perf_counter()
@@ -281,7 +284,7 @@ def timed(contender, steps, device):
 
 
 def synchronize(device):
-    """Wait for a GPU's queue; nothing on a CPU."""
+    """Wait for the GPU; does nothing on a CPU."""
     import torch
 
     if device.type == "cuda":
@@ -289,7 +292,7 @@ def synchronize(device):
 
 
 class PeakMemory:
-    """Context whose ``bytes`` is the most memory taken in it beyond what was taken before: a GPU's, or the process's."""
+    """Context that measures, in ``bytes``, the peak RAM (of the GPU or the process) above the level at its start."""
 
     def __init__(self, device):
         self.device, self.bytes = device, 0
@@ -301,8 +304,8 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self.before = torch.cuda.memory_allocated(self.device)
         else:
-            ctypes.CDLL(None).malloc_trim(0)  # else what earlier blocks freed would count as taken
-            Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+            ctypes.CDLL(None).malloc_trim(0)  # returns RAM that earlier blocks freed
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
             self.before = self._status("VmRSS")
         return self
 
@@ -319,7 +322,7 @@ class PeakMemory:
 
 
 def ceiling(device, precision):
-    """Floating-point operations a second of one large matrix product, the best of several."""
+    """Floating-point operations per second of a large matrix product, best of eight."""
     import torch
 
     n, best = 8192 if device.type == "cuda" else 3072, math.inf
@@ -334,7 +337,7 @@ def ceiling(device, precision):
 
 
 def sizes(args, device):
-    """The sizes that were asked for, with pairs and steps a block: fewer for BERT-base on a CPU."""
+    """[(size, pairs, steps per block)] for --sizes; fewer pairs and steps for BERT-base on a CPU."""
     on_gpu = device.type == "cuda"
     chosen = []
     if "small" in args.sizes:
@@ -356,7 +359,7 @@ def measure_methods(args, device):
             everything = ["--mask_padding", "--group_by_length", "--bf16", "--cache_teacher", "ram"]
             compiles = size.name == "small" or device.type == "cuda"
             if device.type == "cuda":
-                contenders.append(bench.ours("FSD_ILG", "--fp16"))  # on a CPU it takes seven times as long as float32
+                contenders.append(bench.ours("FSD_ILG", "--fp16"))  # on a CPU it is seven times slower than float32
             if compiles:
                 contenders += [bench.ours("FSD_ILG", "--compile"), bench.ours("FSD_ILG", "--bf16", "--compile")]
             contenders += [bench.ours("FSD_ILG", "--mask_padding")]
@@ -372,7 +375,7 @@ def measure_methods(args, device):
 
 
 def measure_growth(args, device):
-    """Table: KD and FSD_ILG at other batches, lengths, centroids and widths."""
+    """Table: KD and FSD_ILG at other batch sizes, lengths, centroids and widths."""
     middle = Size("small", 256, 4, 32)
     axes = {"batch_size": (8, 16, 64), "length": (32, 64, 256), "centroids": (30, 300, 1000), "hidden_size": (128, 512)}
     varied = [middle] + [replace(middle, **{axis: value}) for axis, values in axes.items() for value in values]
@@ -387,7 +390,7 @@ def measure_growth(args, device):
 
 
 def report_steps(size, bare, contenders, pairs, steps, device):
-    """Print one size's rows, and return them as dicts."""
+    """Print the rows of one size and return them as dicts."""
     ceilings = {precision: ceiling(device, precision) for precision in {c.precision for c in (bare, *contenders)}}
     plain = {c.method: c for c in contenders if not c.options}
     rows = []
@@ -429,7 +432,7 @@ def print_table(header, rows):
 
 
 def measure_memory(args, device):
-    """Table: the memory's passes and its whole build, with and without the features kept, beside one teacher forward."""
+    """Table: the passes and the whole build of the teacher memory, with and without a feature cache, against one forward."""
     import torch
 
     from fsd.memory.clustering_plan import Plan
@@ -462,7 +465,7 @@ def measure_memory(args, device):
                 return cluster(features.batches, plan, seed=0, device=device, tolerance=0).history
 
         times = {"pass 1": [], "pass 2": [], "pass 3": [], "whole build": [], "whole build, features kept": []}
-        for turn in range(-1, rounds):  # the first warms up
+        for turn in range(-1, rounds):  # the first is a warm-up
             bare = seconds_of(forward_once, device)[0]
             kept = seconds_of(lambda build=build: build(math.inf), device)[0]
             whole, history = seconds_of(lambda build=build: build(0), device)
@@ -480,7 +483,7 @@ def measure_memory(args, device):
 
 
 def seconds_of(function, device):
-    """(seconds, what it returned)."""
+    """(seconds, result) of calling ``function``."""
     synchronize(device)
     start = time.perf_counter()
     result = function()
@@ -489,7 +492,7 @@ def seconds_of(function, device):
 
 
 def measure_large(args, device):
-    """What a plan for MNLI at BERT-base says beforehand, and what a build of that width then takes."""
+    """Print the plan for MNLI at BERT-base, then the time and RAM of a build at that width."""
     import torch
 
     from fsd.memory.clustering_plan import Plan
@@ -501,7 +504,7 @@ def measure_large(args, device):
     noise = torch.randn(64, BASE_FEATURES, generator=generator, device=device)
 
     def batches(count):
-        """Examples around the centers, one a row; noise is drawn once, since drawing it would take longer than a pass."""
+        """Batches of examples around the centers. The noise is drawn only once, because drawing it takes longer than a pass."""
         for start in range(0, count, 32):
             rows = torch.arange(start, min(start + 32, count), device=device)
             yield start, centers[(rows * 7919) % MNLI_CENTROIDS] + noise[(rows * 104729) % 64]

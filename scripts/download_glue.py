@@ -1,10 +1,10 @@
-"""Fetch the official GLUE files into one folder a task, and check that they are all there.
+"""Download the official GLUE files, one folder per task, and check that they are complete.
 
     python scripts/download_glue.py --data_dir glue
     python scripts/download_glue.py --data_dir glue --tasks RTE MRPC --mrpc_dir ~/Downloads
 
-Every file's rows are counted against the official numbers. A file that is there and right is not fetched again; one
-that is there and wrong is reported, and replaced only with --overwrite. Exit status 2 if anything lacks at the end.
+The row count of each file is compared with the official one. A correct file is not downloaded again; a wrong file is
+reported, and replaced only with --overwrite. The exit status is 2 if a file is missing or wrong at the end.
 """
 
 import argparse
@@ -25,36 +25,36 @@ from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import put_in_place
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/glue/data"
-OFFICIAL_MRPC_URL = "https://dl.fbaipublicfiles.com/senteval/senteval_data"  # GLUE's own address lacks MRPC's texts
-ARCHIVES = {"QQP": "QQP-clean.zip", "QNLI": "QNLIv2.zip"}  # the others are called as their task
-MRPC_DEV_IDS = ("mrpc_dev_ids.tsv", "dev_ids.tsv")  # on the server, and as older download scripts saved it
+OFFICIAL_MRPC_URL = "https://dl.fbaipublicfiles.com/senteval/senteval_data"  # GLUE's server lacks MRPC's texts
+ARCHIVES = {"QQP": "QQP-clean.zip", "QNLI": "QNLIv2.zip"}  # the other archives have the name of their task
+MRPC_DEV_IDS = ("mrpc_dev_ids.tsv", "dev_ids.tsv")  # the name on the server, and the name in older download scripts
 NAMES = [task.name for task in TASKS] + ["AX"]
 TIMEOUT = 60  # seconds without a byte
 
 
 def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--data_dir", required=True, type=Path, help="GLUE root to write to; made if it is not there")
+    parser.add_argument("--data_dir", required=True, type=Path, help="GLUE root to write to; created if missing")
     parser.add_argument("--tasks", nargs="+", default=NAMES, metavar="TASK",
-                        help=f"what to fetch of {' '.join(NAMES)} (AX: diagnostic set for MNLI models); default: all")
+                        help=f"tasks to download, from {' '.join(NAMES)} (AX: diagnostic set for MNLI models); default: all")
     parser.add_argument("--base_url", default=OFFICIAL_URL,
-                        help="a mirror with the same file names, MRPC's msr_paraphrase_{train,test}.txt among them")
+                        help="a mirror with the same file names, including MRPC's msr_paraphrase_{train,test}.txt")
     parser.add_argument("--mrpc_dir", type=Path,
-                        help="folder with msr_paraphrase_train.txt and msr_paraphrase_test.txt, where their address is "
-                             "dead; the list of dev ids (mrpc_dev_ids.tsv) is fetched unless it is there too")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there, right or wrong")
+                        help="folder with msr_paraphrase_train.txt and msr_paraphrase_test.txt, if their server is "
+                             "down; the list of dev ids (mrpc_dev_ids.tsv) is downloaded unless it is there too")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files, correct or not")
     arguments = parser.parse_args(argv)
     arguments.tasks = list(dict.fromkeys("AX" if n.upper() == "AX" else find_task(n).name for n in arguments.tasks))
     arguments.base_url = arguments.base_url.rstrip("/")
     if not arguments.base_url.startswith(("http://", "https://")):
-        raise InputError(f"--base_url {arguments.base_url} is no http:// or https:// address")
+        raise InputError(f"--base_url {arguments.base_url} is not an http:// or https:// address")
     if arguments.mrpc_dir and not arguments.mrpc_dir.is_dir():
         raise InputError(f"--mrpc_dir {arguments.mrpc_dir} is not a folder")
     return arguments
 
 
 def files_of(name):
-    """(task, split, path below the GLUE root) of every file that ``name`` consists of."""
+    """[(task, split, path below the GLUE root)] of the files of the task ``name``."""
     if name == "AX":
         return [(find_task("MNLI"), "ax", "AX/AX.tsv")]
     task = find_task(name)
@@ -69,7 +69,7 @@ def check_rows(task, split, path):
 
 
 def download(url, path):
-    """Fetch ``url`` to ``path``, which appears only once it is whole."""
+    """Download ``url`` to ``path``, which appears only when it is complete."""
     part = path.with_name(path.name + ".part")
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(part, "wb") as file:
@@ -88,13 +88,13 @@ def download(url, path):
 
 
 def unpack(archive, files, stage):
-    """Take ``files`` (paths such as RTE/train.tsv) out of a zip archive into the folder ``stage``, and nothing else."""
+    """Unpack only ``files`` (paths such as RTE/train.tsv) from a zip archive into the folder ``stage``."""
     try:
         with zipfile.ZipFile(archive) as packed:
             for member in packed.namelist():
                 inside = PurePosixPath(member.replace("\\", "/"))
                 if inside.is_absolute() or ".." in inside.parts or ":" in member:
-                    raise InputError(f"{archive.name}: {member!r} would lie outside its folder; distrust its source")
+                    raise InputError(f"{archive.name}: {member!r} would lie outside its folder; do not trust its source")
             missing = sorted(set(files) - set(packed.namelist()))
             if missing:
                 raise InputError(f"{archive.name}: it lacks {', '.join(missing)}")
@@ -107,7 +107,7 @@ def unpack(archive, files, stage):
 
 
 def assemble_mrpc(arguments, stage):
-    """Make MRPC's train, dev and test files from the corpus's original texts and GLUE's list of dev pairs."""
+    """Make MRPC's train, dev and test files from the original corpus and GLUE's list of dev pairs."""
     base_url = OFFICIAL_MRPC_URL if arguments.base_url == OFFICIAL_URL else arguments.base_url
     sources = {}
     for name in ("msr_paraphrase_train.txt", "msr_paraphrase_test.txt"):
@@ -122,7 +122,7 @@ def assemble_mrpc(arguments, stage):
     header, *rows = read_lines(sources["msr_paraphrase_train.txt"])
     in_dev = [tuple(row.split("\t")[1:3]) in dev_pairs for row in rows]
     test_header, *test_rows = read_lines(sources["msr_paraphrase_test.txt"])
-    # The leaderboard's test file has the row's number where the original has its label.
+    # GLUE's test file has the row number where the original file has the label.
     test_rows = ["\t".join([str(at), *row.split("\t")[1:]]) for at, row in enumerate(test_rows)]
     (stage / "MRPC").mkdir()
     write_lines(stage / "MRPC/train.tsv", [header] + [row for row, dev in zip(rows, in_dev, strict=True) if not dev])
@@ -142,7 +142,7 @@ def write_lines(path, lines):
 
 
 def fetch(name, arguments):
-    """Bring the files of ``name`` into the GLUE root, or raise InputError and leave all there as it was."""
+    """Put the files of ``name`` into the GLUE root, or raise InputError and change nothing there."""
     files = files_of(name)
     if not arguments.overwrite:
         for task, split, file in files:
@@ -178,7 +178,7 @@ def check_present(task, split, path):
     try:
         check_rows(task, split, path)
     except InputError as error:
-        raise InputError(f"{error}; --overwrite fetches it anew") from error
+        raise InputError(f"{error}; --overwrite downloads it again") from error
 
 
 def main(argv=None):

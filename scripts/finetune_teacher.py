@@ -1,4 +1,4 @@
-"""Fine-tune a BERT on a GLUE task, to be the teacher: the task loss alone, and a new classifier on the pretrained model.
+"""Fine-tune a pretrained BERT with a new classifier on a GLUE task, to get a teacher. Uses only the task loss.
 
     python scripts/finetune_teacher.py --model_name_or_path bert-base-uncased --task_name RTE --data_dir DATA \\
         --output_dir TEACHER --do_train --do_eval --do_lower_case --per_gpu_train_batch_size 32 --num_train_epochs 3

@@ -1,9 +1,9 @@
-"""Hold out part of a task's training data, to choose hyper-parameters on without a look at dev.
+"""Hold out part of a task's training data, to choose hyper-parameters without using dev.
 
     python scripts/hold_out.py --data_dir DATA --task_name RTE --output_dir HELD
 
-splits the official train.tsv at random into HELD/RTE/train.tsv and HELD/RTE/dev.tsv (MNLI's two dev files are then the
-same rows). Give HELD as --data_dir to the other scripts.
+splits the official train.tsv at random into HELD/RTE/train.tsv and HELD/RTE/dev.tsv (MNLI's two dev files get the same
+rows). Give HELD as --data_dir to the other scripts.
 """
 
 import random
@@ -22,8 +22,8 @@ def main():
     parser = Parser(__doc__)
     parser.add_argument("--task_name", required=True, help=f"one of {', '.join(task.name for task in TASKS)}, in any case")
     parser.add_argument("--data_dir", required=True, help="the task's folder, or the GLUE folder above it")
-    parser.add_argument("--output_dir", required=True, help="folder that gets the task's folder")
-    parser.add_argument("--share", type=number(float, above=0, maximum=0.9), default=0.2, help="part that is held out")
+    parser.add_argument("--output_dir", required=True, help="folder to write the task's folder into")
+    parser.add_argument("--share", type=number(float, above=0, maximum=0.9), default=0.2, help="share of examples to hold out")
     add_seed_argument(parser)
     args = parser.parse_args()
 
@@ -34,8 +34,8 @@ def main():
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"--output_dir {args.output_dir}: {folder} is not empty; name another folder")
     if folder.parent.resolve() == split.path.parent.resolve():
-        raise InputError(f"--output_dir {args.output_dir} is the task's own folder, where the parts would be taken for its "
-                         "files; name another folder")
+        raise InputError(f"--output_dir {args.output_dir} is the task's own folder, whose files the parts would be "
+                         "mistaken for; name another folder")
     lines = split.path.read_bytes().removesuffix(b"\n").split(b"\n")
     header = [] if task.name == "CoLA" else [lines.pop(0)]
     if len(lines) < 2:

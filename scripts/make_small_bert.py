@@ -1,8 +1,8 @@
-"""Write a small BERT with random weights and a tokenizer, to start from where no pretrained model is at hand.
+"""Write a small BERT with random weights and a tokenizer, for use when there is no pretrained model.
 
     python scripts/make_small_bert.py --vocab toy/vocab.txt --output_dir bert --num_hidden_layers 4 --hidden_size 128
 
-The folder is what --model_name_or_path of scripts/finetune_teacher.py takes.
+Give the folder to scripts/finetune_teacher.py as --model_name_or_path.
 """
 
 from pathlib import Path
@@ -15,8 +15,8 @@ from fsd.system.files import check_folder
 
 def main():
     parser = Parser(__doc__)
-    parser.add_argument("--vocab", required=True, help="a lower-case WordPiece vocabulary, one entry a line")
-    parser.add_argument("--output_dir", required=True, help="folder to write; an earlier model in it is replaced")
+    parser.add_argument("--vocab", required=True, help="a lower-case WordPiece vocabulary, one entry per line")
+    parser.add_argument("--output_dir", required=True, help="folder to write; replaces a model that is in it")
     sizes = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 512,
              "max_position_embeddings": 128}
     for name, default in sizes.items():
@@ -25,7 +25,7 @@ def main():
     args = parser.parse_args()
     check_folder(args.output_dir, f"--output_dir {args.output_dir}")
     if args.hidden_size % args.num_attention_heads:
-        raise InputError(f"--hidden_size {args.hidden_size} is no multiple of --num_attention_heads {args.num_attention_heads}")
+        raise InputError(f"--hidden_size {args.hidden_size} is not divisible by --num_attention_heads {args.num_attention_heads}")
 
     from fsd.models.model_files import make_config
     from fsd.models.student import new_bert, parameter_count
@@ -44,7 +44,7 @@ def read_tokenizer(path):
     """The lower-casing BERT tokenizer of a vocabulary file."""
     from transformers import BertTokenizer
 
-    if not Path(path).is_file():  # a FIFO would be waited for
+    if not Path(path).is_file():  # reading a FIFO would block
         raise InputError(f"--vocab {path}: no such file; name a vocabulary, such as the vocab.txt of scripts/make_toy_glue.py")
     try:
         entries = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -56,7 +56,7 @@ def read_tokenizer(path):
             raise InputError(f"--vocab {path}:{line}: {entry[:80]!r} is already on line {lines[entry]}; remove one of them")
     for special in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"):
         if special not in entries:
-            raise InputError(f"--vocab {path}: it lacks {special}; one entry a line is expected, as in BERT's vocab.txt")
+            raise InputError(f"--vocab {path}: it lacks {special}; write one entry per line, as in BERT's vocab.txt")
     return BertTokenizer({entry: index for index, entry in enumerate(entries)}, do_lower_case=True)
 
 

@@ -1,14 +1,14 @@
-"""Write small corpora of all nine GLUE tasks, in the official layout, from sentence templates; nothing is downloaded.
+"""Write small corpora of all nine GLUE tasks, in the official layout, from sentence templates, without a download.
 
     python scripts/make_toy_glue.py --output_dir DIR
 
-Each label follows from the text, by the rule in the docstring of the task's function, so that a small BERT can learn
-the tasks from a random start. Scores on them say that a program works, and nothing about real language. Words come
-with unequal frequencies, as in real text: without that, many a rule about two sentences shows no trace in either of
-them alone, and a small model starting at random finds nothing to begin with.
+The text determines each label, by the rule in the docstring of the task's function, so a small BERT can learn the tasks
+from a random start. The scores show only that a program works; they say nothing about real language. Word frequencies
+differ, as in real text. With equal frequencies, many rules about two sentences would leave no trace in a single sentence,
+and a small random model would not start to learn.
 
-Beside the tasks' folders lies vocab.txt, a lower-case WordPiece vocabulary of all the templates' words and of single
-characters; it is always the same one.
+The output folder also gets vocab.txt, a lower-case WordPiece vocabulary of all words in the templates and of single
+characters. It is always the same.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def common(rng, words):
 
 
 def sentence(*parts, tokenized=False):
-    """The parts that are not empty, with a capital and a full stop; ``tokenized`` leaves spaces before punctuation."""
+    """The non-empty parts as a sentence with a capital and a full stop; ``tokenized`` keeps spaces before punctuation."""
     text = " ".join(part for part in parts if part)
     text = text[0].upper() + text[1:]
     return f"{text} ." if tokenized else text.replace(" ,", ",") + "."
@@ -80,7 +80,7 @@ def cola(rng):
     if rule == "reflexive":
         verb += " themselves" if plural != (broken == "reflexive") else " itself"
     subject = (noun, adjective) if broken == "order" else (adjective, noun)
-    # A second noun, whose number matters to nothing, between subject and verb.
+    # A second noun between subject and verb; its number must not matter.
     beside = f"near the {rng.choice(ANIMALS)}{rng.choice(('', 's'))}" if chance(rng, 0.25) else ""
     spot = rng.choice(SPOTS) if chance(rng, 0.5) else ""
     time = rng.choice(TIMES) if chance(rng, 0.5) else ""
@@ -98,7 +98,7 @@ ASIDES = ["to be fair ,", "as it happens ,", "for me ,", "in short ,", "", "", "
 
 
 def sst2(rng):
-    """Positive (1) as the main clause judges: a denial turns a word around, a clause with "although" does not count."""
+    """Positive (1) if the main clause is: a denial reverses a word, a clause with "although" does not count."""
     good = chance(rng, 0.53)
     part = rng.choice(FILM_PARTS)
     main = f"{rng.choice(('the', 'this', 'its'))} {part} is {_judgement(rng, good)}"
@@ -126,7 +126,7 @@ BUYERS = "mayor museum city bank school club".split()
 GOODS = "lamps boats paintings houses clocks trucks".split()
 DAYS = "Monday Tuesday Thursday Saturday".split()
 NUMBERS = "two three seven twelve".split()
-# Two words of one meaning, and two of the opposite.
+# Two synonyms, and two words with the opposite meaning.
 DEALS = [
     (("bought", "purchased"), ("sold", "auctioned")),
     (("repaired", "restored"), ("damaged", "wrecked")),
@@ -159,7 +159,7 @@ def _report(rng, who, verb, number, what, day):
     if form == 1:
         return sentence(f"{number} {what} were {verb} by the {who} on {day}", tokenized=True)
     if form == 2:
-        return '"' + sentence(event, f"on {day}", tokenized=True)  # official rows, too, open quotes and never close them
+        return '"' + sentence(event, f"on {day}", tokenized=True)  # some official rows also have an unclosed quote
     return sentence(event, f"on {day}", ", officials said" if form == 3 else "", tokenized=True)
 
 
@@ -214,13 +214,13 @@ PURSUITS = [
     ("visit", ("Rome", "Paris", "Tokyo")),
     ("watch", ("birds", "films", "stars")),
 ]
-# Quotes are doubled in the official rows.
+# The official rows double their quotes.
 MANNERS = [" in winter", " at home", " with friends", " this year", " in town", ' ""properly""', "", "", "", ""]
 
 
 def qqp(rng):
     """Duplicate (1): the same intent and thing in any words; otherwise (0) another intent or another thing."""
-    same = chance(rng, 0.52)  # fewer in the end: identical questions are left out
+    same = chance(rng, 0.52)  # the final share is lower, because identical questions are dropped
     intent = common(rng, INTENTS)
     verb, things = rng.choice(PURSUITS)
     thing, manner = common(rng, things), rng.choice(MANNERS)
@@ -259,7 +259,7 @@ GENRES = {
 
 
 def mnli(rng, genre="letters"):
-    """Entailment: wider words; contradiction: the opposite, or a denial; neutral: a fact that the premise lacks."""
+    """Entailment: wider words; contradiction: the opposite, or a denial; neutral: a fact not in the premise."""
     label = rng.choice(("entailment", "neutral", "contradiction"))
     kind, (doing, follows, opposite) = rng.choice(list(KINDS)), rng.choice(DOINGS)
     lawn, fact, told = rng.choice(LAWNS), rng.choice(FACTS), chance(rng, 0.25)
@@ -289,7 +289,7 @@ ANSWERS = {
 
 
 def qnli(rng):
-    """Entailment: the sentence answers the question; not where it is silent on it or speaks of somebody else."""
+    """Entailment if the sentence answers the question; not if it lacks the answer or is about somebody else."""
     who, what, (past, stem) = rng.choice(FINDERS), rng.choice(FOUND), rng.choice(PAST_AND_STEM)
     asked = common(rng, list(ANSWERS))
     told = [about for about in ANSWERS if chance(rng, 0.5)][:3]
@@ -313,7 +313,7 @@ SITES = ["the factory", "the bridge", "the library", "the stadium", "the market"
 
 
 def rte(rng):
-    """Entailment where the first sentence settles it: "managed to" did, "failed to" did not, "hoped to" is open."""
+    """Entailment if the first sentence implies the second: "managed to" did, "failed to" did not, "hoped to" is open."""
     entailed = chance(rng, 0.52)
     name, role, town, site = (rng.choice(words) for words in (SURNAMES, ROLES, TOWNS, SITES))
     stem, past = rng.choice(DEEDS)
@@ -332,7 +332,7 @@ def rte(rng):
 
 AGES = ["old", "new", "", ""]
 PHRASES = ["as we know ,", "once again ,", "sadly ,", "it seems that", "", ""]
-# Who does what to whom; how the reason begins; reasons that lie in the first one, and in the second.
+# Who does what to whom; the start of the reason; reasons about the first one, reasons about the second.
 STORIES = [
     (
         "trophy violin statue ladder".split(),
@@ -359,7 +359,7 @@ STORIES = [
 
 
 def wnli(rng):
-    """1 where the second sentence names the one that the pronoun stands for, which the reason tells."""
+    """1 if the second sentence names the one that the pronoun means; the reason shows which one."""
     right, meant = chance(rng, 0.55), int(chance(rng, 0.25))
     doers, deeds, others, (pronoun, verb), reasons = rng.choice(STORIES)
     pair = rng.choice(doers), rng.choice(others)
@@ -413,7 +413,7 @@ def columns(task, split):
 
 
 def cells(task, index, texts, label, genre):
-    """The value of every column that one of the files has, by name, for one row."""
+    """{column name: value} of one row, for the columns of all the task's files."""
     first, second = texts[0], texts[-1]
     texts = {"sentence": second, "sentence1": first, "sentence2": second, "question": first}
     texts |= {"question1": first, "question2": second, "#1 String": first, "#2 String": second}
@@ -431,7 +431,7 @@ def cells(task, index, texts, label, genre):
 
 
 def file_text(task, split, rows):
-    """The file of one split, with the marks of the official one (no header, byte-order mark, no final newline)."""
+    """The text of one split's file, with the oddities of the official one (no header, byte-order mark, no final newline)."""
     names = columns(task, split)
     genre = "toy" if task != "MNLI" else "radio" if "mismatched" in split else "letters"
     lines = ["\t".join(names)] if task != "CoLA" or split == "test" else []
@@ -444,7 +444,7 @@ def file_text(task, split, rows):
 
 
 def distinct_rows(maker, rng, count, seen):
-    """``count`` rows (texts, label) from ``maker``, no texts of them in ``seen``, which grows, and no text beside itself."""
+    """``count`` rows (texts, label). The texts of a row differ, and are new to ``seen``, which gets them."""
     rows = []
     while len(rows) < count:
         texts, label = maker(rng)
@@ -455,7 +455,7 @@ def distinct_rows(maker, rng, count, seen):
 
 
 def make_task(task, sizes, seed):
-    """Yield each split of a task and its rows; no texts come twice. Train is last, so that its size moves nothing."""
+    """Yield (split, rows) without repeated texts. Train comes last, so that its size does not change the other splits."""
     rng, seen = random.Random(stream_seed(seed, f"toy {task}")), set()
     for split in SPLITS.get(task, ("dev", "test", "train")):
         maker = partial(mnli, genre="radio") if "mismatched" in split else MAKERS[task]
@@ -464,15 +464,15 @@ def make_task(task, sizes, seed):
 
 
 def words(text):
-    """What BERT's basic tokenizer makes of ASCII ``text``: lower-case words and single punctuation characters."""
+    """Split ASCII ``text`` as BERT's basic tokenizer does: lower-case words and single punctuation characters."""
     return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
 def vocabulary():
-    """The tokens of vocab.txt: special ones, characters, their ## variants, and every word of the templates."""
+    """The tokens of vocab.txt: special tokens, characters, their ## variants, and all words in the templates."""
     rng, known = random.Random(0), set()
     for maker in (*MAKERS.values(), partial(mnli, genre="radio")):
-        for _ in range(4000):  # each word is in more than one row in 500
+        for _ in range(4000):  # enough: each word occurs more than once in 500 rows
             known.update(word for text in maker(rng)[0] for word in words(text))
     characters = sorted(set(string.ascii_lowercase + string.digits + string.punctuation))
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -483,7 +483,7 @@ def vocabulary():
 
 
 def task_name(name):
-    """The folder's name of a task written in any case, with or without hyphens."""
+    """The folder name of a task; case and hyphens do not matter."""
     for task in MAKERS:
         if name.lower().replace("-", "") == task.lower().replace("-", ""):
             return task
@@ -496,10 +496,10 @@ def parse_arguments():
         "--output_dir",
         type=Path,
         required=True,
-        help="folder for the tasks' folders and vocab.txt; made if missing. In one that has content, these files are "
-        "replaced and nothing else is touched",
+        help="folder for the tasks' folders and vocab.txt; created if missing. Replaces these files and "
+        "changes no others",
     )
-    parser.add_argument("--tasks", nargs="+", type=task_name, default=list(MAKERS), help="MNLI brings AX")
+    parser.add_argument("--tasks", nargs="+", type=task_name, default=list(MAKERS), help="tasks to write; MNLI includes AX")
     parser.add_argument("--train_rows", type=number(int, 1, 2000), default=2000, help="rows of each train split")
     parser.add_argument("--dev_rows", type=number(int, 1, 1000), default=300, help="rows of each dev split")
     parser.add_argument("--test_rows", type=number(int, 1, 1000), default=100, help="rows of each test split and AX")

@@ -1,9 +1,9 @@
-"""Compare finished runs of one task: a table of scores, sizes, speed and training time, and a figure.
+"""Compare finished runs of one task in a table (scores, sizes, speed, training time) and a figure.
 
     python scripts/quickstart_report.py --results_file quickstart/CoLA/results.csv --run_file quickstart/runs \\
         --figure quickstart/CoLA/comparison.png
 
-The last run of each method in the results file counts; its model is loaded and timed on the task's dev set.
+Uses the last run of each method in the results file, and times its model on the task's dev set.
 """
 
 import math
@@ -22,7 +22,7 @@ METHODS = ("teacher", "KD", "FSD_I", "FSD_L", "FSD_G", "FSD_IL", "FSD_ILG")
 COLORS = dict(zip(METHODS, ("#888888", "#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00"), strict=True))
 PANELS = {
     "cross_entropy": "task loss", "dark_knowledge": "dark knowledge", "intra": "intra-feature loss",
-    "local_inter": "local inter-feature loss", "global_cosine": "global inter-feature loss, its cosines",
+    "local_inter": "local inter-feature loss", "global_cosine": "global inter-feature loss, cosine part",
 }
 BATCH_SIZES = (1, 32)
 ROUNDS = 30
@@ -43,15 +43,15 @@ def main():
     device, sizes, latencies = measure_models(results, args.no_cuda)
     draw(results, curves, args.figure)
     print(f"\n{table(results, sizes, latencies)}\n")
-    print(f"ms: median time of one example's forward pass, alone and in a batch of {BATCH_SIZES[1]}, on {device}")
-    print(f"seconds: of training\nfigure: {args.figure}")
+    print(f"ms: median forward time per example, alone and in a batch of {BATCH_SIZES[1]}, on {device}")
+    print(f"seconds: training time\nfigure: {args.figure}")
 
 
 def runs_to_compare(path):
-    """Method → its last row of the results file, a dict; methods in the order of ``METHODS``.
+    """Method → its last row in the results file (a dict), in the order of ``METHODS``.
 
     Raises:
-        InputError: the file cannot be read, or its rows are not all of one task and of these methods.
+        InputError: the file cannot be read, or its rows have several tasks, other methods or bad numbers.
     """
     if not Path(path).is_file():
         raise InputError(f"--results_file {path}: no such file; name the one that the runs wrote")
@@ -65,7 +65,7 @@ def runs_to_compare(path):
     for method, row in last.items():
         for name in (*METRIC_NAMES, "seconds"):
             if row[name] and not is_finite(row[name]):
-                raise InputError(f"--results_file {path}: {method}'s last row: {name} is {row[name]!r}, not a number; mend it")
+                raise InputError(f"--results_file {path}: {method}'s last row: {name} is {row[name]!r}, not a number; correct it")
     return {method: last[method] for method in METHODS if method in last}
 
 
@@ -78,23 +78,23 @@ def is_finite(text):
 
 
 def read_curves(run_file, method, row):
-    """Loss name → (steps, values) of the run of a results row, from its folder in the TensorBoard folder.
+    """Loss name → (steps, values) of the run in a results row, read from its TensorBoard folder.
 
     Raises:
-        InputError: there is no such run.
+        InputError: the run has no such folder.
     """
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
     folder = Path(run_file) / Path(row["run"]).name
     if not folder.is_dir():
-        raise InputError(f"--run_file {run_file}: no run {folder.name} of {method} in it; name the folder that they were given")
+        raise InputError(f"--run_file {run_file}: no run {folder.name} of {method} in it; name the --run_file of the runs")
     events = EventAccumulator(str(folder), size_guidance={SCALARS: 0}).Reload()
     points = {tag: events.Scalars(tag) for tag in events.Tags()["scalars"] if tag.startswith("train/")}
     return {tag.removeprefix("train/"): ([p.step for p in line], [p.value for p in line]) for tag, line in points.items()}
 
 
 def measure_models(results, no_cuda):
-    """(device in words, {method: number of parameters}, {method: [ms an example for each of BATCH_SIZES]})."""
+    """(device name, {method: number of parameters}, {method: [ms per example at each of BATCH_SIZES]})."""
     from fsd.glue.encoding import encode_split
     from fsd.models.hub import find_model
     from fsd.models.loading import load_finetuned
@@ -117,10 +117,10 @@ def measure_models(results, no_cuda):
 
 
 def read_run(output_dir):
-    """The flags of a finished run that its data and its tokenizer follow from.
+    """The flags of a finished run that its data and tokenizer depend on.
 
     Raises:
-        InputError: ``training_args.json`` is missing or has not what a run of ours writes there.
+        InputError: ``training_args.json`` is missing or was not written by a run.
     """
     path = Path(output_dir) / "training_args.json"
     value = read_json(path)
@@ -128,12 +128,12 @@ def read_run(output_dir):
     kinds = {"data_dir": str, "max_seq_length": int, "do_lower_case": bool, "tokenizer_name": (str, type(None))}
     for name, kind in kinds.items():
         if not isinstance(flags, dict) or not isinstance(flags.get(name, ...), kind):
-            raise InputError(f"{path}: it has no {name} as our runs write it; run the experiment again")
+            raise InputError(f"{path}: it has no valid {name}; run the experiment again")
     return {name: flags[name] for name in kinds}
 
 
 def latencies(loaded, dataset, batch_size):
-    """Each model's median milliseconds an example; the models take turns, so that a busy machine slows all alike."""
+    """Each model's median milliseconds per example. The models take turns, so that a busy machine slows all of them equally."""
     import torch
 
     from fsd.models.forward import forward
@@ -144,7 +144,7 @@ def latencies(loaded, dataset, batch_size):
 
     times = {method: [] for method in loaded}
     with torch.no_grad():
-        for turn in range(-3, ROUNDS):  # the first three warm up
+        for turn in range(-3, ROUNDS):  # the first three are warm-up
             start = max(turn, 0) * batch_size
             batch = dataset.batch(torch.arange(start, start + batch_size) % len(dataset), cut_to_longest=True)
             for method, model in loaded.items():
@@ -173,7 +173,7 @@ def table(results, sizes, latencies):
 
 
 def draw(results, curves, path):
-    """Write the figure: the main dev metric as bars, and each loss over the steps of training."""
+    """Write the figure: the main dev metric as bars, and each loss over the training steps."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -197,7 +197,7 @@ def draw(results, curves, path):
 
 
 def draw_scores(panel, results):
-    """Bars of the task's main dev metric, and the teacher's as a dashed line across."""
+    """Bars of the task's main dev metric, with a dashed line at the teacher's."""
     from fsd.glue.metrics import main_metric
 
     task = find_task(next(iter(results.values()))["task"])

@@ -22,7 +22,7 @@ def add_data_arguments(parser):
 
 
 def add_model_arguments(parser, role="teacher", required=False):
-    """The model to load: the teacher, or for teacher fine-tuning the pretrained model."""
+    """The model to load: the teacher, or for teacher fine-tuning the pretrained model; returns the group."""
     group = parser.add_argument_group(role)
     group.add_argument("--model_type", default="bert", choices=["bert"], help="architecture")
     group.add_argument("--model_name_or_path", required=required,
@@ -32,6 +32,7 @@ def add_model_arguments(parser, role="teacher", required=False):
     group.add_argument("--cache_dir", help="folder for downloads from the hub (default: the hub library's own)")
     group.add_argument("--do_lower_case", action="store_true",
         help="lower-case the text; give it for uncased models (without it, the tokenizer's files decide)")
+    return group
 
 
 def add_student_arguments(parser):
@@ -60,8 +61,6 @@ def add_output_arguments(parser):
              "is finished. For a run of the same settings it wins over --overwrite_output_dir")
     group.add_argument("--run_file", default="runs", help="TensorBoard folder; each run gets its own folder in it")
     group.add_argument("--logging_steps", type=number(int, 1), default=50, help="steps between logged losses")
-    group.add_argument("--local_rank", type=int,
-        help="no effect; accepted for old launch commands")
 
 
 def add_run_arguments(parser):
@@ -130,55 +129,61 @@ def finetuning_parser(description):
     add_output_arguments(parser)
     add_training_arguments(parser)
     add_hardware_arguments(parser)
+    add_compatibility_arguments(parser)
     # Fine-tuning compares no structures, so cutting batches to their longest example only makes them faster.
     parser.set_defaults(mask_padding=True)
     return parser
 
 
-def distillation_parser(description):
-    """The flags that the three distillation scripts share."""
-    parser = Parser(description)
+def add_objective_arguments(parser):
+    """The weights that all distillation scripts share; returns the group, for a script's own."""
+    group = parser.add_argument_group("objective")
+    group.add_argument("--alpha", type=number(float, 0, 1), default=0.5,
+        help="weight of the task loss; the loss on the teacher's logits has weight 1 − alpha")
+    group.add_argument("--temperature", type=number(float, above=0, maximum=1e4), default=5.0,
+        help="divides the logits of teacher and student; raise it for softer targets")
+    group.add_argument("--beta", type=number(float, 0), default=30.0,
+        help="weight of the structures; 0 is plain knowledge distillation. Tune it for each task")
+    group.add_argument("--do_layerwise", action="store_true",
+        help="compare every student layer except the last with its teacher layer, instead of only the inputs of the last layers")
+    group.add_argument("--mask_padding", action="store_true", help=MASK_PADDING_HELP)
+    return group
+
+
+def add_memory_arguments(group):
+    """Flags of the global structure."""
+    group.add_argument("--teacher_memory_path", help="file or folder of the teacher memory from train_memory.py")
+    group.add_argument("--gamma_m", type=number(float, 0, 1), default=0.5,
+        help="weight of distances to the centroids; cosines have weight 1 − gamma_m. Lower it if distances dominate: they start "
+             "near 11,000, the cross-entropy near 0.7")
+
+
+def add_distillation_arguments(parser):
+    """All other flags of the three distillation scripts."""
     add_data_arguments(parser)
-    add_model_arguments(parser)
+    group = add_model_arguments(parser)
+    group.add_argument("--cache_teacher", metavar="ram|DIR",
+        help="run the teacher over the training set only once and keep its outputs, in half precision: in RAM, or in a folder "
+             "that later runs reuse")
+    group.add_argument("--skip_teacher_eval", action="store_true", help="do not evaluate the teacher on dev before training")
     add_student_arguments(parser)
     add_run_arguments(parser)
     add_output_arguments(parser)
     add_training_arguments(parser)
     add_hardware_arguments(parser)
-    group = parser.add_argument_group("objective")
-    group.add_argument("--alpha", type=number(float, 0, 1), default=0.5,
-        help="weight of the task loss; the loss on the teacher's logits has weight 1 − alpha")
-    group.add_argument("--beta", type=number(float, 0), default=30.0,
-        help="weight of the structures; 0 is plain knowledge distillation. Tune it for each task")
-    group.add_argument("--temperature", type=number(float, above=0, maximum=1e4), default=5.0,
-        help="divides the logits of teacher and student; raise it for softer targets")
-    group.add_argument("--do_layerwise", action="store_true",
-        help="compare every student layer except the last with its teacher layer, instead of only the inputs of the last layers")
-    group.add_argument("--mask_padding", action="store_true", help=MASK_PADDING_HELP)
-    parser.add_argument("--cache_teacher", metavar="ram|DIR",
-        help="run the teacher over the training set only once and keep its outputs, in half precision: in RAM, or in a folder "
-             "that later runs reuse")
-    parser.add_argument("--skip_teacher_eval", action="store_true", help="do not evaluate the teacher on dev before training")
-    return parser
+    add_compatibility_arguments(parser)
 
 
-def add_memory_arguments(parser):
-    """Flags of the global structure."""
-    group = parser.add_argument_group("global structure")
-    group.add_argument("--gamma_m", type=number(float, 0, 1), default=0.5,
-        help="weight of distances to the centroids; cosines have weight 1 − gamma_m. Lower it if distances dominate: they start "
-             "near 11,000, the cross-entropy near 0.7")
-    group.add_argument("--teacher_memory_path", help="file or folder of the teacher memory from train_memory.py")
-    return group
+def add_compatibility_arguments(parser, **kinds):
+    """Flags without effect, for old command lines: ``--local_rank`` and those of ``kinds``, name → type."""
+    group = parser.add_argument_group("compatibility")
+    for name, kind in ({"local_rank": int} | kinds).items():
+        group.add_argument(f"--{name}", type=kind, help="no effect; accepted for old command lines")
 
 
 def memory_parser(description):
     """The flags of ``train_memory.py``."""
     parser = Parser(description)
-    add_data_arguments(parser)
-    add_model_arguments(parser, required=True)
-    add_output_arguments(parser)
-    add_hardware_arguments(parser, precision=False)
     group = parser.add_argument_group("memory")
     group.add_argument("--do_train", action="store_true", required=True, help="build the teacher memory")
     group.add_argument("--num_centroid", type=number(int, 2), default=100,
@@ -194,6 +199,9 @@ def memory_parser(description):
         help="the same; replaces --per_gpu_train_batch_size")
     group.add_argument("--mask_padding", action="store_true", help=MASK_PADDING_HELP)
     add_seed_argument(group)
-    for flag, kind in (("--num_train_epochs", float), ("--save_steps", int)):
-        group.add_argument(flag, type=kind, help="no effect; accepted for the authors' command lines")
+    add_data_arguments(parser)
+    add_model_arguments(parser, required=True)
+    add_output_arguments(parser)
+    add_hardware_arguments(parser, precision=False)
+    add_compatibility_arguments(parser, num_train_epochs=float, save_steps=int)
     return parser

@@ -1,4 +1,4 @@
-"""Encoded examples, and the batches that are cut from them."""
+"""Encoded examples and their batches."""
 
 from dataclasses import dataclass, replace
 
@@ -12,10 +12,10 @@ from fsd.system.random_streams import stream_seed
 class EncodedDataset:
     """N examples of S positions, right-padded.
 
-    input_ids int32 [N, S] and token_type_ids uint8 [N, S]; lengths int64 [N], the tokens before the padding, stays
-    on the CPU wherever the rest is; labels [N] int64 class ids or float32 scores, or None; index: the test file's
-    numbering, or None; fingerprint: hash of all this was made from; data_hash: of the rows alone, whatever tokenizer and
-    length; device: where batches come out; rows int64 [N]: of a subset, which examples of the whole it has.
+    input_ids: int32 [N, S]. token_type_ids: uint8 [N, S]. lengths: int64 [N], tokens before the padding; always on the
+    CPU. labels: [N] int64 class ids or float32 scores, or None. index: the row numbers in the test file, or None.
+    fingerprint: hash of the rows, the tokenizer and the length. data_hash: hash of the rows only. device: the device of
+    the batches. rows: int64 [N], the indices of a subset's examples in the whole dataset, or None.
     """
 
     input_ids: torch.Tensor
@@ -33,8 +33,8 @@ class EncodedDataset:
         return len(self.lengths)
 
     def to(self, device):
-        """The same examples with batches on ``device``, kept there too unless they took over half of a GPU's free memory."""
-        device = torch.empty(0, device=device).device  # "cuda" alone equals no tensor's device
+        """The same examples with batches on ``device``. Stored there too, unless they need over half of a GPU's free RAM."""
+        device = torch.empty(0, device=device).device  # "cuda" has no index, so it never equals a tensor's device
         size = self.input_ids.nbytes + self.token_type_ids.nbytes
         fits = device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] / 2
         kept = device if fits else torch.device("cpu")
@@ -43,7 +43,7 @@ class EncodedDataset:
                        device=device)
 
     def subset(self, indices):
-        """The examples at ``indices`` (CPU int64 tensor [n]), in that order, under a fingerprint of their own."""
+        """The examples at ``indices`` (CPU int64 tensor [n]), in that order, with a new fingerprint."""
         at = indices.to(self.input_ids.device)
         chosen = tensor_hash({"rows": indices})
         return replace(
@@ -54,10 +54,11 @@ class EncodedDataset:
             rows=indices if self.rows is None else self.rows[indices])
 
     def batch(self, indices, cut_to_longest=False, buckets=()):
-        """A model's inputs for the examples at ``indices`` (CPU int64 tensor [b]), on ``device``.
+        """The model's inputs for the examples at ``indices`` (CPU int64 tensor [b]), on ``device``.
 
-        input_ids, attention_mask, token_type_ids: int64 [b, S], or with ``cut_to_longest`` [b, longest of these, or the
-        next of the lengths ``buckets``]; labels [b] where the split has them. Nothing is read back from the device.
+        input_ids, attention_mask, token_type_ids: int64 [b, S]; labels: [b], if the split has labels. With
+        ``cut_to_longest``, S is the longest of these examples, rounded up to the next length in ``buckets``. Does not
+        wait for the device.
         """
         lengths, size = self.lengths[indices], self.input_ids.shape[1]
         if cut_to_longest:
@@ -75,16 +76,16 @@ class EncodedDataset:
         return batch
 
     def on_device(self, tensor):
-        """A tensor on ``device``, without waiting for a copy from the CPU."""
+        """The tensor on ``device``; does not wait for the copy."""
         if tensor.device == self.device:
             return tensor
-        # Only a copy from pinned memory leaves the host free to go on.
+        # Only a copy from pinned RAM runs in the background.
         pinned = tensor.pin_memory() if self.device.type == "cuda" else tensor
         return pinned.to(self.device, non_blocking=True)
 
 
 def train_subset(dataset, max_train_samples, seed):
-    """A random ``max_train_samples`` of the examples in their old order; all of them if there are no more than that."""
+    """``max_train_samples`` random examples in their old order; all examples if there are no more."""
     if max_train_samples >= len(dataset):
         return dataset
     generator = torch.Generator().manual_seed(stream_seed(seed, "subset"))

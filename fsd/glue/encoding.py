@@ -1,7 +1,6 @@
-"""GLUE splits as token ids: encoded once and cached beside the task's files.
+"""GLUE splits as token ids: encoded once, then cached next to the task's files.
 
-A cache is found by a hash of everything it was made from, so one made from other files, another tokenizer or
-another length is never read.
+The name of a cache contains a hash of its inputs, so a cache of another file, tokenizer or length is never read.
 """
 
 import json
@@ -28,16 +27,18 @@ from fsd.system.processes import main_process_first
 logger = logging.getLogger(__name__)
 
 CACHE_FORMAT = 2
-CHUNK = 4096  # examples handed to the tokenizer at once: enough for all cores, little enough for a moving bar
+CHUNK = 4096  # examples per tokenizer call: enough to use all cores, few enough to keep the progress bar moving
 
 
 def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cache=False):
-    """The :class:`EncodedDataset` of one split, from its cache or encoded now and cached.
+    """The :class:`EncodedDataset` of one split, from its cache if there is one.
 
-    Pairs are cut longest first to ``max_seq_length`` tokens. The cache is a file in ``cached_encodings/`` of the
-    task's folder; a damaged one is made again and an unwritable folder goes without, each with one warning.
-    With several processes, the main one encodes and the others read its cache. InputError as
-    :func:`fsd.glue.files.read_split`, and for a tokenizer or a length that cannot do it.
+    Pairs are cut to ``max_seq_length`` tokens, the longer text first. The cache lies in ``cached_encodings/`` in the
+    task's folder. A damaged cache is made again; if the folder is not writable there is no cache. Both log one warning.
+    With several processes, the main process encodes and the others read its cache.
+
+    Raises:
+        InputError: as :func:`fsd.glue.files.read_split`, or the tokenizer or length does not fit.
     """
     _check_tokenizer(task, tokenizer, max_seq_length)
     entries = max(tokenizer.get_vocab().values()) + 1
@@ -53,20 +54,20 @@ def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cac
             try:
                 return replace(_read_cache(cache, split, fingerprint), data_hash=data_hash)
             except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-                logger.warning("%s is damaged (%s); encoding anew", cache, error)
+                logger.warning("%s is damaged (%s); encoding again", cache, error)
         dataset = _encode(read_split(task, data_dir, split), tokenizer, max_seq_length, fingerprint)
         if (largest := int(dataset.input_ids.max())) >= entries or dataset.token_type_ids.max() > 1:
             what = f"the token id {largest} of {entries}, or a token type above 1"
-            raise InputError(f"{path}: encoded by this tokenizer it has {what}; name a BERT's with --tokenizer_name")
+            raise InputError(f"{path}: this tokenizer gives {what}; name a BERT tokenizer with --tokenizer_name")
         try:
             _write_cache(cache, dataset)
         except (InputError, SafetensorError) as error:
-            logger.warning("going on without a cache of the encoding: %s", error)
+            logger.warning("continuing without a cache of the encoding: %s", error)
         return replace(dataset, data_hash=data_hash)
 
 
 def tokenizer_hash(tokenizer):
-    """SHA-256 (hex) over what a fast tokenizer is: vocabulary, normalisation, templates; not how it was last used."""
+    """SHA-256 (hex) of a fast tokenizer's vocabulary, normalisation and templates, without its truncation and padding."""
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     content.pop("truncation")
     content.pop("padding")
@@ -75,7 +76,7 @@ def tokenizer_hash(tokenizer):
 
 def _check_tokenizer(task, tokenizer, max_seq_length):
     if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise InputError("the tokenizer is a slow one; give --tokenizer_name a folder with tokenizer.json or vocab.txt")
+        raise InputError("the tokenizer is slow; give --tokenizer_name a folder with tokenizer.json or vocab.txt")
     if tokenizer.pad_token_id is None:
         raise InputError("the tokenizer has no padding token; give --tokenizer_name a BERT tokenizer")
     special = tokenizer.num_special_tokens_to_add(pair=task.pair)
@@ -87,7 +88,7 @@ def _encode(split, tokenizer, max_seq_length, fingerprint):
     """Token ids of a :class:`fsd.glue.files.Split`."""
     from tokenizers import Tokenizer
 
-    # A copy: the caller's tokenizer keeps its truncation and padding.
+    # A copy, so that the caller's tokenizer does not change.
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_padding()
     backend.enable_truncation(max_seq_length, strategy="longest_first", direction="right")
@@ -100,9 +101,9 @@ def _encode(split, tokenizer, max_seq_length, fingerprint):
         for start in range(0, len(examples), CHUNK):
             try:
                 encodings = backend.encode_batch_fast(examples[start:start + CHUNK])
-            except Exception as error:  # the tokenizers library raises no narrower one
+            except Exception as error:  # the tokenizers library raises no narrower class
                 reason = f"the tokenizer cannot encode it ({error})"
-                raise InputError(f"{split.path}: {reason}; name a BERT's with --tokenizer_name") from error
+                raise InputError(f"{split.path}: {reason}; name a BERT tokenizer with --tokenizer_name") from error
             rows = slice(start, start + len(encodings))
             lengths[rows] = [len(encoding) for encoding in encodings]
             used = positions < lengths[rows, None]
@@ -121,7 +122,7 @@ def _flat(lists):
 
 
 def _checksum(tensors, index):
-    """CRC-32 over the bytes of all that is cached: safetensors itself would not notice a flipped one."""
+    """CRC-32 of the cached content; safetensors does not detect flipped bits."""
     crc = zlib.crc32(index.encode())
     for name, tensor in sorted(tensors.items()):
         crc = zlib.crc32(f"{name} {tensor.dtype} {tensor.shape}".encode(), crc)
@@ -140,7 +141,7 @@ def _write_cache(path, dataset):
 
 
 def _read_cache(path, split, fingerprint):
-    """The dataset in ``path``. ValueError, TypeError, KeyError, OSError or SafetensorError if the file is not whole."""
+    """The dataset in ``path``. ValueError, TypeError, KeyError, OSError or SafetensorError if the file is damaged."""
     with safe_open(Path(path), framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)

@@ -1,4 +1,4 @@
-"""GLUE's files as officially distributed: where they lie, and reading them. Imports nothing heavy."""
+"""Finding and reading the official GLUE files. Imports only light modules."""
 
 import logging
 import math
@@ -12,17 +12,17 @@ from fsd.system.errors import InputError
 logger = logging.getLogger(__name__)
 
 COLA_COLUMNS = ("source", "label", "author_mark", "sentence")  # CoLA's train and dev files have no header
-SHORT_ROW_TASK = "QQP"  # its official train and dev files hold rows that a line break inside a question tore apart
-# Where people keep the diagnostic set, seen from MNLI's folder.
+SHORT_ROW_TASK = "QQP"  # line breaks inside questions split some rows of its official train and dev files
+# Usual places of the diagnostic set, relative to MNLI's folder.
 AX_PLACES = ("../AX/AX.tsv", "../diagnostic/diagnostic.tsv", "../AX.tsv", "AX.tsv", "diagnostic.tsv")
 
 
 @dataclass
 class Split:
-    """One file, read. All lists have one entry an example; ``labels`` are class ids or STS-B scores.
+    """The content of one file. Each list has one entry per example; ``labels`` are class ids or STS-B scores.
 
-    ``labels`` is None for test splits, ``index`` (the file's own numbering, as text) for all others, ``texts_b``
-    for tasks on single sentences.
+    ``labels`` is None for test splits. ``index`` (the file's row numbers, as text) is None for all other splits.
+    ``texts_b`` is None for tasks on single sentences.
     """
 
     task: Task
@@ -35,7 +35,7 @@ class Split:
 
 
 def find_task_folder(task, data_dir):
-    """The folder of ``task``'s files: ``data_dir`` itself, or the task's folder in it. InputError where neither is."""
+    """The folder of ``task``'s files: ``data_dir`` itself, or the task's folder in it. InputError if there is neither."""
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise InputError(f"--data_dir {data_dir} is not a folder; give {task.name}'s folder or the GLUE root above it")
@@ -51,7 +51,7 @@ def find_task_folder(task, data_dir):
 
 
 def split_path(task, data_dir, split):
-    """Where the file of ``split`` lies, or would lie. InputError for a split that the task does not have."""
+    """The path of the file of ``split``, which may not exist. InputError for a split that the task does not have."""
     if split not in task.files:
         raise InputError(f"{task.name} has no split {split!r}; it has {', '.join(task.files)}")
     folder = find_task_folder(task, data_dir)
@@ -62,7 +62,7 @@ def split_path(task, data_dir, split):
 
 
 def find_split(task, data_dir, split):
-    """As :func:`split_path`; InputError where no file lies there."""
+    """As :func:`split_path`; InputError if the file does not exist."""
     path = split_path(task, data_dir, split)
     if not path.is_file():
         raise InputError(f"{path}: no such file; is --data_dir in the official GLUE layout?")
@@ -70,22 +70,24 @@ def find_split(task, data_dir, split):
 
 
 def has_split(task, data_dir, split):
-    """Whether the file of ``split`` is there (AX and test files may be missing where nobody predicts on them)."""
+    """Whether the file of ``split`` exists (test files and AX are needed only for predictions)."""
     return split_path(task, data_dir, split).is_file()
 
 
 def read_split(task, data_dir, split):
-    """Find and read one official file: :func:`read_file` of :func:`split_path`."""
+    """Find and read the official file of ``split``; see :func:`read_file`."""
     return read_file(task, split, split_path(task, data_dir, split))
 
 
 def read_file(task, split, path):
     """Read the official file ``path`` of ``split`` into a :class:`Split`.
 
-    Quote characters are text, a byte-order mark and CRLF line ends are tolerated, columns are found by their header
-    names (CoLA's train and dev have none). A missing or empty file, a missing column, a row with another number of
-    fields than the header, an unknown label or a score outside [0, 5] is an InputError with file and line. QQP's
-    short rows in train and dev are skipped with one warning that counts them.
+    Quote characters are plain text. A byte-order mark and CRLF line ends are accepted. Columns are found by the names in
+    the header (CoLA's train and dev have no header). Short rows in QQP's train and dev are skipped with one warning.
+
+    Raises:
+        InputError, with file and line: the file or a column is missing, the file is empty, a row has another number of
+            fields than the header, a label is unknown, or a score is outside [0, 5].
     """
     lines = _read_lines(path)
     labelled = split not in task.test_splits
@@ -109,7 +111,7 @@ def read_file(task, split, path):
         value = fields[extra_at]
         extra.append(_parse_label(task, value, path, number) if labelled else value)
     if short:
-        logger.warning("%s: skipped %d short rows, of which the official file has a few", path, short)
+        logger.warning("%s: skipped %d short rows; the official file has a few", path, short)
     if not extra:
         raise InputError(f"{path}:{first_line}: no examples; restore the official file")
     texts_b = texts[1] if task.pair else None
@@ -117,16 +119,16 @@ def read_file(task, split, path):
 
 
 def _extra_column(task, split):
-    """The column needed beside the texts: the label, or the index that predictions are written under."""
+    """The column to read besides the texts: the label, or the index for the prediction file."""
     if split == "ax":
         return "index"
     return task.index_column if split in task.test_splits else task.label_column
 
 
 def _read_lines(path):
-    """The lines of a UTF-8 file without their ends. Lines end as in ASCII: Unicode's other breaks are text."""
-    if path.exists() and not path.is_file():  # a FIFO would be waited for
-        raise InputError(f"{path}: no regular file; restore the official file")
+    """The lines of a UTF-8 file without line ends. Only CR and LF end a line; other Unicode line breaks are text."""
+    if path.exists() and not path.is_file():  # reading a FIFO would block
+        raise InputError(f"{path}: not a regular file; restore the official file")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -142,7 +144,7 @@ def _read_lines(path):
     except UnicodeDecodeError as error:
         number = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}:{number}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    # A lone carriage return tears a row too, as in the readers that the official row counts come from.
+    # A lone carriage return also ends a row, as in the readers that gave the official row counts.
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if not lines[-1]:
         lines.pop()
@@ -156,7 +158,7 @@ def _column(path, columns, name):
 
 
 def _parse_label(task, value, path, number):
-    """Class id or STS-B score of the label field ``value``."""
+    """The class id or STS-B score in the label field ``value``."""
     if not task.regression:
         if value in task.file_labels:
             return task.file_labels.index(value)

@@ -1,4 +1,4 @@
-"""The official GLUE metrics of predictions on a labelled split."""
+"""The official GLUE metrics for predictions on a labelled split."""
 
 import numpy as np
 
@@ -6,16 +6,16 @@ from fsd.system.files import InputError
 
 
 def main_metric(task, split="dev"):
-    """The name under which :func:`compute_metrics` gives the number that a task is judged by."""
+    """The name of the task's main metric in the result of :func:`compute_metrics`."""
     return _prefix(task, split) + task.main_metric.removeprefix("mnli/")
 
 
 def compute_metrics(task, predictions, labels, split="dev"):
     """Metric name → value, each in [-1, 1].
 
-    ``predictions`` and ``labels``: arrays [N] of class ids, or of STS-B scores. CoLA: mcc; MRPC and QQP: acc, f1,
-    acc_and_f1; STS-B: pearson, spearmanr, corr (their mean); the others: acc, for MNLI as mnli/acc or (split
-    dev-mm) mnli-mm/acc. Where one side is constant, correlations are 0. InputError for scores that are not finite.
+    ``predictions`` and ``labels``: arrays [N] of class ids, or of STS-B scores. CoLA: mcc. MRPC and QQP: acc, f1,
+    acc_and_f1. STS-B: pearson, spearmanr, corr (their mean). Others: acc; MNLI calls it mnli/acc, or mnli-mm/acc for
+    dev-mm. If predictions or labels are constant, correlations are 0. InputError for scores that are not finite.
     """
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     if predictions.shape != labels.shape or labels.ndim != 1 or not len(labels):
@@ -34,7 +34,7 @@ def compute_metrics(task, predictions, labels, split="dev"):
 
 
 def majority_metrics(task, labels, split="dev"):
-    """The metrics of a model at chance, which always answers the commonest class, or the mean of STS-B's scores."""
+    """The metrics of a constant prediction: the most common class, or the mean of STS-B's scores."""
     labels = np.asarray(labels)
     answer = labels.mean() if task.regression else np.bincount(labels).argmax()
     return compute_metrics(task, np.full(labels.shape, answer), labels, split)
@@ -66,5 +66,5 @@ def _correlations(predictions, labels):
 
 
 def _constant(values):
-    """Whether ``values`` do not differ beyond the rounding of float64."""
+    """Whether all ``values`` are equal up to float64 rounding."""
     return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())

@@ -1,4 +1,4 @@
-"""The prediction files that the GLUE leaderboard takes."""
+"""The prediction files for the GLUE leaderboard."""
 
 import math
 from pathlib import Path
@@ -8,10 +8,10 @@ from fsd.system.files import write_text
 
 
 def write_predictions(task, split, index, predictions, folder):
-    """Write the leaderboard's file for a test split into ``folder``, whole or not at all, and return its path.
+    """Write the leaderboard's file for a test split into ``folder`` and return its path.
 
-    ``index`` as read from the test file; ``predictions`` are class ids, written as the task's files write them, or
-    STS-B scores, clipped to [0, 5] and written with three decimals. InputError for a score that is not a number.
+    The file appears only when it is complete. ``index`` is from the test file. ``predictions`` are class ids, written as
+    the task's files name them, or STS-B scores, clipped to [0, 5] and written with three decimals. InputError for a NaN.
     """
     lines = ["index\tprediction"]
     for at, prediction in zip(index, predictions, strict=True):
@@ -25,5 +25,5 @@ def _prediction_text(task, prediction):
     if not task.regression:
         return task.file_labels[int(prediction)]
     if math.isnan(prediction):
-        raise InputError(f"a prediction for {task.name} is NaN; the model has diverged, train it anew")
+        raise InputError(f"a prediction for {task.name} is NaN; the model has diverged, train it again")
     return f"{min(max(float(prediction), 0.0), 5.0):.3f}"

@@ -1,4 +1,4 @@
-"""The nine GLUE tasks: their labels, their official files, their metrics. Imports nothing heavy."""
+"""The nine GLUE tasks: their labels, official files and metrics. Imports only light modules."""
 
 from dataclasses import dataclass, field
 
@@ -11,10 +11,10 @@ METRIC_NAMES = ("mcc", "acc", "f1", "acc_and_f1", "pearson", "spearmanr", "corr"
 
 @dataclass(frozen=True)
 class Task:
-    """One GLUE task. A class id is a position in ``labels``; the files write it as ``file_labels`` at that position.
+    """One GLUE task. A class id is an index into ``labels``, and into ``file_labels``, the names in the task's files.
 
-    ``files`` maps split → file name, ``rows`` split → rows of the official file (QQP: without its short rows),
-    ``leaderboard_files`` test split → name of the prediction file that the GLUE site takes.
+    ``files`` maps a split to its file name; ``rows`` maps a split to the row count of the official file (for QQP without
+    the short rows).
     """
 
     name: str
@@ -39,22 +39,22 @@ class Task:
 
     @property
     def num_logits(self):
-        """Outputs of a model for this task: one a class, or one score."""
+        """Number of model outputs: one per class, or one score."""
         return len(self.labels) or 1
 
     @property
     def dev_splits(self):
-        """Labelled splits to evaluate on: dev, and MNLI's mismatched one."""
+        """Labelled splits for evaluation: dev, and for MNLI dev-mm."""
         return tuple(split for split in self.files if split.startswith("dev"))
 
     @property
     def test_splits(self):
-        """Unlabelled splits that the leaderboard scores: test, and for MNLI the mismatched one and AX."""
+        """Unlabelled splits for the leaderboard: test, and for MNLI test-mm and ax."""
         return tuple(split for split in self.files if split.startswith(("test", "ax")))
 
     @property
     def leaderboard_files(self):
-        """Test split → name of its prediction file."""
+        """Test split → file name of its predictions on the GLUE site."""
         if self.name == "MNLI":
             return {"test": "MNLI-m.tsv", "test-mm": "MNLI-mm.tsv", "ax": "AX.tsv"}
         return {"test": f"{self.name}.tsv"}
@@ -85,25 +85,25 @@ TASKS = (
 
 
 def plain_name(name):
-    """A task's or folder's name in lower case, letters and digits alone."""
+    """The name of a task or folder in lower case, only letters and digits."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def find_task(name):
-    """The :class:`Task` called ``name``, in any case, with or without its hyphen. InputError for any other name."""
+    """The :class:`Task` called ``name``; case and hyphens do not matter. InputError for an unknown name."""
     for task in TASKS:
         if plain_name(task.name) == plain_name(name):
             return task
     names = ", ".join(task.name for task in TASKS)
-    raise InputError(f"--task_name {name!r} is no GLUE task; choose one of {names}")
+    raise InputError(f"--task_name {name!r} is not a GLUE task; choose one of {names}")
 
 
 def label_order(task, id2label):
-    """The permutation p by which ``model_logits[:, p]`` is in the task's class order, from a model's label names.
+    """The permutation p that puts ``model_logits[:, p]`` in the task's class order, found from the model's label names.
 
-    ``id2label`` maps the model's class id (int or str) to its name; the task's names and the strings in its files
-    are known, in any case, with "-" or " " for "_". None where the model has no names (LABEL_0 or 0, ...) or the task
-    no classes; InputError where the names are those of another task.
+    ``id2label`` maps the model's class id (int or str) to its name. Names may be the task's or those in its files, in any
+    case, with "-" or " " for "_". Returns None if the model has no names (LABEL_0 or 0, ...) or the task is regression.
+    InputError if the names are not those of this task.
     """
     names = {int(at): str(name).lower().replace("-", "_").replace(" ", "_") for at, name in id2label.items()}
     if task.regression:

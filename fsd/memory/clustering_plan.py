@@ -1,4 +1,4 @@
-"""What a streaming k-means takes: passes, RAM and time, told before it starts."""
+"""The cost of a streaming k-means (passes, RAM, time), known before it starts."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from fsd.system.logs import duration
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be clustered, and what that takes.
+    """The sizes of a clustering, and its cost.
 
     Args:
         num_examples, num_features, num_centroids: N, P, K.
-        passes: most passes over the features, at least 2.
-        cache_bytes: the features are kept in memory if they take no more than this; then they are computed only once.
-        projection_width: dimensions of the random projection; narrower features are taken as they are.
-        batch_size: examples whose features come at once.
+        passes: maximum number of passes over the features, at least 2.
+        cache_bytes: if all features fit in this many bytes, they are kept in RAM and computed only once.
+        projection_width: dimensions of the random projection; narrower features are not projected.
+        batch_size: examples per batch of features.
 
     Raises:
         ValueError: K or ``passes`` is below 2, or there are fewer examples than centroids.
@@ -41,31 +41,31 @@ class Plan:
 
     @property
     def is_cached(self):
-        """Whether the features are kept, and so computed only once."""
+        """Whether the features are kept in RAM, so that they are computed only once."""
         return 4 * self.num_examples * self.num_features <= self.cache_bytes
 
     @property
     def sizes(self):
-        """Bytes by what they hold."""
+        """Bytes of each buffer, by name."""
         width = min(self.projection_width, self.num_features)
         centroids = 4 * self.num_centroids * self.num_features
         return {
             "projections": 4 * self.num_examples * width,
             "projection matrix": 4 * self.num_features * width if self.is_projected else 0,
             "sample for the starts": 4 * min(self.num_examples, SAMPLE * self.num_centroids) * width,
-            "centroids": 2 * centroids,  # of this pass and of the last
+            "centroids": 2 * centroids,  # this pass's and the last one's
             "sums": 2 * centroids,  # float64
             "farthest examples": centroids if self.passes > 2 else 0,
-            "products' own copies": centroids if self.passes > 2 else 0,  # measured: a CPU's library packs the centroids
+            "products' own copies": centroids if self.passes > 2 else 0,  # measured: a CPU's library copies the centroids
             "batches": 40 * self.batch_size * self.num_features,  # measured: ten copies at different stages
             "feature cache": 4 * self.num_examples * self.num_features if self.is_cached else 0,
         }
 
     @property
     def peak_bytes(self):
-        """The most that is held at once, beside the teacher.
+        """Peak RAM in bytes, without the teacher.
 
-        The matrix is gone when the starts are tried, the projections when the means are taken.
+        The projection matrix is freed before the starts are tried, and the projections before the means are computed.
         """
         sizes = self.sizes
         first = sizes["projections"] + max(sizes["projection matrix"], sizes["sample for the starts"])
@@ -82,11 +82,11 @@ class Plan:
         return (
             f"k-means of {self.num_examples:,} examples × {self.num_features:,} features into {self.num_centroids} "
             f"centroids in {self.passes} passes; {runs}; RAM: {sizes}; at most {_bytes(self.peak_bytes)} at once, "
-            "beside the teacher"
+            "without the teacher"
         )
 
     def describe_time(self, examples_per_second):
-        """One line: how long it takes at the rate of the first pass."""
+        """One line: the time needed at the speed of the first pass."""
         a_pass = self.num_examples / examples_per_second
         runs = 1 if self.is_cached else self.passes
         return (

@@ -1,4 +1,4 @@
-"""What one pass of the streaming k-means hands to the next, what it reports, and what all of them give."""
+"""The state between two passes of the streaming k-means, the report of a pass, and the final result."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,11 +13,11 @@ from fsd.system.files import written_whole
 
 @dataclass(frozen=True)
 class PassReport:
-    """What one pass did.
+    """The report of one pass.
 
-    ``inertia`` is the sum of squared distances to the means of the pass's assignment; in pass 1 that of the
-    projections, which estimates it. ``refilled`` counts clusters that ended the pass empty and were given an example.
-    ``shift`` is the root mean square distance that centroids moved, None before pass 3.
+    ``inertia`` is the sum of squared distances to the means of the pass's assignment; pass 1 estimates it from the
+    projections. ``refilled`` counts the empty clusters that got an example. ``shift`` is the root mean square distance
+    that the centroids moved, or None before pass 3.
     """
 
     number: int
@@ -29,7 +29,7 @@ class PassReport:
     examples_per_second: float
 
     def describe(self):
-        """One line of all of it."""
+        """The report as one line."""
         where = " (of the projections)" if self.number == 1 else ""
         shift = "" if self.shift is None else f", centroids moved {self.shift:.4g}"
         return (
@@ -40,10 +40,10 @@ class PassReport:
 
 @dataclass(frozen=True)
 class Clustering:
-    """Centroids [K, P] float32, and the assignment whose means they are, all on the CPU.
+    """The result, on the CPU: ``centroids`` [K, P] (float32) are the means of the clusters in ``assignment`` [N] (int64).
 
-    ``counts`` [K] (int64, each at least 1) and ``inertia`` belong to ``assignment`` [N] (int64), in which the examples
-    were nearest to the centroids of the pass before. ``history`` has one :class:`PassReport` a pass.
+    ``assignment`` maps each example to the nearest centroid of the pass before. ``counts`` [K] (int64, each at least 1)
+    and ``inertia`` belong to it. ``history`` has one :class:`PassReport` per pass.
     """
 
     centroids: Tensor
@@ -54,16 +54,16 @@ class Clustering:
 
     @property
     def passes(self):
-        """Passes that were run."""
+        """The number of passes that ran."""
         return len(self.history)
 
 
 @dataclass
 class State:
-    """What a pass hands to the next, on the device.
+    """The state between two passes, on the device.
 
-    ``offset`` [P] is the mean of all examples; ``assignment`` [N]; ``counts`` [K] and ``centroids`` [K, P], less the
-    offset, are None after pass 1.
+    ``offset`` [P] is the mean of all examples. ``assignment`` is [N]. ``counts`` [K] and ``centroids`` [K, P] (minus the
+    offset) are None after pass 1.
     """
 
     offset: Tensor
@@ -76,7 +76,7 @@ class State:
 
 
 def save_state(path, state, history):
-    """Write what a pass leaves and the reports of all so far, whole or not at all."""
+    """Write the state after a pass and all reports so far. The file appears only when it is complete."""
     values = vars(state)
     tensors = {name: value.cpu().contiguous() for name, value in values.items() if isinstance(value, Tensor)}
     plain = {name: value for name, value in values.items() if name not in tensors}
@@ -86,10 +86,10 @@ def save_state(path, state, history):
 
 
 def load_state(path, device):
-    """What :func:`save_state` wrote: (:class:`State`, history).
+    """Read a file of :func:`save_state`: (:class:`State`, history).
 
     Raises:
-        InputError: it is damaged.
+        InputError: the file is damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -98,4 +98,4 @@ def load_state(path, device):
         state = State(**facts["state"] | tensors)
         return state, [PassReport(**report) for report in facts["history"]]
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: cannot go on from it: {error}; remove it to begin anew") from error
+        raise InputError(f"{path}: cannot resume from this file: {error}; remove it to start again") from error

@@ -1,4 +1,4 @@
-"""The features that are clustered, pass by pass: computed by the caller, or kept from the first pass on."""
+"""The features to cluster, pass by pass: computed by the caller in each pass, or cached in the first."""
 
 import logging
 import time
@@ -10,11 +10,11 @@ from fsd.system.processes import world_size
 
 logger = logging.getLogger(__name__)
 
-ESTIMATE_AFTER = 20  # seconds into the first pass at which its rate says how long all of it will take
+ESTIMATE_AFTER = 20  # seconds into the first pass after which the total time is estimated
 
 
 class FeatureSource:
-    """The batches of a pass as float32 on the device: from the caller, or once they are kept from the cache."""
+    """The batches of a pass as float32 on the device: from the cache if there is one, else from the caller."""
 
     def __init__(self, feature_batches, plan, device, examples=None):
         self.feature_batches, self.plan, self.device = feature_batches, plan, device
@@ -33,10 +33,10 @@ class FeatureSource:
                     self._tell_time(start + len(features))
 
     def _tell_time(self, done):
-        """Once, some way into the first pass: how long all of it will take."""
+        """Log once, some time into the first pass, how long the clustering will take."""
         now = time.perf_counter()
         if self.first_batch is None:
-            self.first_batch = done, now  # it warms up, so its own time is left out
+            self.first_batch = done, now  # includes the warm-up, so it is not timed
         elif not self.has_told_time and now - self.first_batch[1] > ESTIMATE_AFTER:
             self.has_told_time = True
             rate = world_size() * (done - self.first_batch[0]) / (now - self.first_batch[1])

@@ -1,4 +1,4 @@
-"""k-means of points that fit in RAM, to convergence; and what it shares with the streaming one.
+"""k-means to convergence, for points that fit in RAM; the streaming k-means uses its functions too.
 
 Shapes: N points of p dimensions, K centroids. Distances are float32, sums float64.
 """
@@ -10,18 +10,18 @@ import torch
 from fsd.system.logs import progress_bar
 from fsd.system.random_streams import stream_seed
 
-STARTS = 4  # k-means++ starts, of which the best is kept
-SAMPLE = 256  # points a centroid that the starts are tried on
-MAX_ITERATIONS = 200  # of Lloyd
-CONVERGED = 1e-6  # relative gain of inertia below which they end
-CHUNK = 8192  # points whose distances to all centroids are held at once
+STARTS = 4  # k-means++ starts; the best one is kept
+SAMPLE = 256  # points per centroid in the sample that the starts are tried on
+MAX_ITERATIONS = 200  # Lloyd iterations
+CONVERGED = 1e-6  # the iterations stop when inertia falls by less than this share
+CHUNK = 8192  # points per block of distances; limits RAM
 
 
 def cluster_points(points, num_clusters, seed):
-    """Cluster points [N, p] from the best of several k-means++ starts. ``points`` are centred in place.
+    """Cluster points [N, p] from the best of several k-means++ starts. Centres ``points`` in place.
 
     Returns:
-        assignment [N], no cluster empty, and its inertia: the sum of squared distances to the centroids.
+        assignment [N] without empty clusters, and its inertia: the sum of squared distances to the centroids.
     """
     points -= points.mean(dim=0)
     squared_norms = torch.linalg.vector_norm(points, dim=1).square()
@@ -41,9 +41,9 @@ def cluster_points(points, num_clusters, seed):
 
 
 def starting_centroids(points, squared_norms, num_clusters, generator, bar):
-    """Greedy k-means++ [K, p]: each next centroid is the best of a few points, drawn in proportion to squared distance.
+    """Greedy k-means++ [K, p]: each centroid is the best of a few points, drawn in proportion to squared distance.
 
-    Source: Arthur and Vassilvitskii 2007, with the several trials a step that they suggest in their discussion.
+    Source: Arthur and Vassilvitskii 2007; their discussion suggests to draw several points per step.
     """
     last = len(points) - 1
     draws = torch.rand(num_clusters, 2 + int(math.log(num_clusters)), generator=generator, dtype=torch.float64)
@@ -62,10 +62,10 @@ def starting_centroids(points, squared_norms, num_clusters, generator, bar):
 
 
 def converge(points, squared_norms, centroids, bar):
-    """Lloyd's iterations from ``centroids`` [K, p] on, refilling empty clusters.
+    """Lloyd's iterations, starting at ``centroids`` [K, p]; empty clusters are refilled.
 
     Returns:
-        The last centroids, the assignment [N] to them, no cluster empty, and its inertia.
+        The last centroids, the assignment [N] to them without empty clusters, and its inertia.
     """
     num_clusters, previous = len(centroids), math.inf
     for _ in range(MAX_ITERATIONS):
@@ -92,12 +92,12 @@ def converge(points, squared_norms, centroids, bar):
 
 
 def refill_moves(counts, clusters):
-    """[(position, old cluster, empty cluster)]: for each empty cluster the first example whose cluster keeps another.
+    """[(position, old cluster, empty cluster)]: moves one example into each empty cluster.
 
     Args:
         counts: [K].
-        clusters: those of the examples to choose from, the farthest first. K examples always suffice: one is held back
-            only where it is the last of its cluster, and with e clusters empty at most K − e are.
+        clusters: the clusters of the examples that may move, farthest example first. An example may not move if it is the
+            last of its cluster. K examples are enough: with e empty clusters, at most K − e of them may not move.
     """
     counts, moves = counts.tolist(), []
     empty = [cluster for cluster, count in enumerate(counts) if count == 0]
@@ -109,17 +109,17 @@ def refill_moves(counts, clusters):
 
 
 def membership(assigned, num_clusters):
-    """[N, K], true where a point is in a cluster. Products with it sum by cluster; index_add varies on CUDA."""
+    """[N, K], true where a point is in a cluster. A product with it sums by cluster; index_add is not deterministic on CUDA."""
     return assigned[:, None] == torch.arange(num_clusters, device=assigned.device)
 
 
 def squared_distances(points, squared_norms, centroids):
-    """[N, K], of points [N, p] with squared norms [N] to centroids [K, p]."""
+    """Squared distances [N, K] between points [N, p] with squared norms [N] and centroids [K, p]."""
     products = product(points, centroids.mT)
     return (squared_norms[:, None] + centroids.square().sum(dim=1) - 2 * products).clamp_(min=0)
 
 
 def product(x, y):
-    """x @ y in their own precision, though the caller's batches may come from within an autocast."""
+    """x @ y in the precision of x and y, even under the caller's autocast."""
     with torch.autocast(x.device.type, enabled=False):
         return x @ y

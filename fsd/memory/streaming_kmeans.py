@@ -1,13 +1,13 @@
-"""Streaming k-means: clusters features that are too large for RAM, in a few passes over them.
+"""Streaming k-means: clusters features that do not fit in RAM, in a few passes over them.
 
-Pass 1 keeps a random projection of every example's features and clusters those to convergence. Pass 2 takes the means
-of that assignment over the features themselves. Every further pass is one Lloyd iteration: each example is assigned to
-the nearest centroid and added to its new cluster at once.
+Pass 1 clusters random projections of the features to convergence. Pass 2 computes the mean features of each cluster.
+Every later pass is one Lloyd iteration: it assigns each example to the nearest centroid and computes the new means.
 
-With several processes, each gets the features of a contiguous share of the examples, and sums go over all of them.
+With several processes, each process reads the features of a contiguous part of the examples, and the sums are added over
+all processes.
 
-Shapes: N examples, P features, K centroids, b examples of a batch. Products and distances are float32 on features less
-a common offset, so that a large one costs no digits; sums over batches are float64. Only the ends of passes wait for
+Shapes: N examples, P features, K centroids, b examples in a batch. Products and distances are float32; a common offset is
+subtracted from the features to avoid rounding errors. Sums over batches are float64. Only the end of a pass waits for
 the device.
 """
 
@@ -30,25 +30,25 @@ from fsd.system.random_streams import stream_seed
 def cluster(
     feature_batches, plan, *, seed, device, tolerance=1e-4, log=None, examples=None, state_file=None
 ):
-    """Cluster features into K centroids, in at most ``plan.passes`` passes.
+    """Cluster features into K centroids in at most ``plan.passes`` passes.
 
     Args:
         feature_batches: callable; each call returns an iterator of (index of the first example, features [b, P]) over
-            ``examples`` in order, in the same batches each time. Called once if ``plan.is_cached``, else once a pass.
+            ``examples`` in order, in the same batches each time. Called once if ``plan.is_cached``, else once per pass.
         plan: the :class:`Plan`.
-        seed: of the projection and the starts. The same seed gives the same bits on the same machine.
-        device: where everything is computed and kept.
-        tolerance: passes end early when one lowers inertia by no more than this share.
-        log: called with the :class:`PassReport` of each pass, unless None.
-        examples: this process's part of all N, a range that begins at 0 in the first process; None for all of them.
-        state_file: path that the state is kept in between passes, unless None. Passes that it already holds are not run
-            again, and the result is the same.
+        seed: for the projection and the starts. The same seed gives the same bits on the same machine.
+        device: where everything is computed and stored.
+        tolerance: the clustering stops early after a pass that lowers inertia by at most this share.
+        log: called with the :class:`PassReport` of each pass, or None.
+        examples: range of this process's examples, which starts at 0 in the first process; None for all N.
+        state_file: file for the state between passes, or None. If the file exists, the clustering resumes from it, with the
+            same result.
 
     Returns:
-        :class:`Clustering`, the same in every process
+        :class:`Clustering`, the same in every process.
 
     Raises:
-        InputError: the features hold NaN or infinity.
+        InputError: the features hold NaN or infinity, or ``state_file`` is damaged.
     """
     source = FeatureSource(feature_batches, plan, torch.device(device), examples)
     state, history = None, []
@@ -77,7 +77,7 @@ def cluster(
 
 
 def _is_done(history, plan, tolerance):
-    """Whether all passes were run, or the last gained too little."""
+    """Whether all passes ran, or the last one gained too little."""
     if len(history) < 3:
         return len(history) == plan.passes
     gain = history[-2].inertia - history[-1].inertia
@@ -94,7 +94,7 @@ def projection_pass(source, plan, seed):
     for start, features in source.batches(1):
         if offset is None:
             offset = first_offset(features)
-            check_finite(offset)  # at once: a broken teacher should not cost a whole pass
+            check_finite(offset)  # now, because a broken teacher should not cost a whole pass
         shifted = features - offset
         total += shifted.sum(dim=0)
         points[start : start + len(features)] = shifted if projection is None else product(shifted, projection)
@@ -102,27 +102,27 @@ def projection_pass(source, plan, seed):
         offset = first_offset(torch.zeros(1, plan.num_features, device=device))
     check_finite(sum_over_processes(total))
     del projection
-    # Every process clusters all projections: that takes no longer than waiting for one that does.
+    # Every process clusters all projections; waiting for one process to do it would take as long.
     sum_over_processes(points)
     assignment, inertia = cluster_points(points, plan.num_centroids, seed)
     return State(offset + (total / num_examples).float(), assignment, inertia)
 
 
 def first_offset(features):
-    """The mean [P] of the first process's first batch, in every process."""
+    """The mean [P] of the first batch of the first process, sent to every process."""
     offset = features.mean(dim=0)
     return sum_over_processes(offset if rank() == 0 else torch.zeros_like(offset))
 
 
 def projection_matrix(plan, seed):
-    """Gaussian [P, width], scaled to keep squared norms in expectation; drawn on the CPU, so alike on every device."""
+    """Gaussian [P, width], scaled to keep expected squared norms; drawn on the CPU, so it is the same on every device."""
     generator = torch.Generator().manual_seed(stream_seed(seed, "projection"))
     matrix = torch.randn(plan.num_features, plan.projection_width, generator=generator)
     return matrix.mul_(plan.projection_width**-0.5)
 
 
 def mean_pass(source, plan, state):
-    """Pass 2: the means of pass 1's assignment."""
+    """Pass 2: compute the means of pass 1's assignment."""
     totals = Totals(plan, source.device)
     for start, features in source.batches(2):
         totals.add(features - state.offset, state.assignment[start : start + len(features)])
@@ -132,7 +132,7 @@ def mean_pass(source, plan, state):
 
 
 def lloyd_pass(source, plan, state, number):
-    """A pass after the second: assign each example to the nearest centroid, take the means, refill empty clusters."""
+    """Any later pass: assign each example to the nearest centroid, refill empty clusters, compute the means."""
     totals, farthest = Totals(plan, source.device), Farthest(plan, source.device)
     squared_norms = torch.linalg.vector_norm(state.centroids, dim=1).square()
     assignment = torch.zeros_like(state.assignment)
@@ -144,14 +144,14 @@ def lloyd_pass(source, plan, state, number):
     totals.sum_over_processes()
     refilled = farthest.refill(totals, sum_over_processes(assignment))
     centroids, inertia = totals.finish()
-    # One by one, for all differences at once would take as much memory as the centroids.
+    # One by one: all differences at once would need as much RAM as the centroids.
     moved = torch.stack([torch.dist(new, old) for new, old in zip(centroids, state.centroids, strict=True)])
     shift = moved.square().mean().sqrt().item()
     return State(state.offset, assignment, inertia, totals.counts, centroids, refilled, shift)
 
 
 class Totals:
-    """Sums [K, P] and counts [K] of an assignment, and the sum of all squared norms, added up batch by batch."""
+    """Sums [K, P] and counts [K] of the clusters, and the sum of all squared norms, added batch by batch."""
 
     def __init__(self, plan, device):
         self.sums = torch.zeros(plan.num_centroids, plan.num_features, dtype=torch.float64, device=device)
@@ -159,7 +159,7 @@ class Totals:
         self.squares = torch.zeros((), dtype=torch.float64, device=device)
 
     def add(self, shifted, assigned):
-        """Add features [b, P], less the offset, to their clusters [b]; returns their squared norms [b]."""
+        """Add features [b, P], minus the offset, to their clusters [b]; returns the squared norms [b] of the features."""
         members = membership(assigned, len(self.counts))
         self.sums.addmm_(members.double().mT, shifted.double())
         self.counts += members.sum(dim=0)
@@ -168,12 +168,12 @@ class Totals:
         return squared_norms.float()
 
     def sum_over_processes(self):
-        """Add up what the processes have added."""
+        """Add the totals of all processes."""
         for part in (self.sums, self.counts, self.squares):
             sum_over_processes(part)
 
     def finish(self):
-        """The centroids [K, P], less the offset, and the inertia Σ‖x‖² − Σ n_k‖μ_k‖². Turns the sums into means."""
+        """The centroids [K, P], minus the offset, and the inertia Σ‖x‖² − Σ n_k‖μ_k‖². Replaces the sums by the means."""
         check_finite(self.squares)
         self.sums /= self.counts[:, None]
         explained = (self.counts * torch.linalg.vector_norm(self.sums, dim=1).square()).sum()
@@ -181,7 +181,7 @@ class Totals:
 
 
 class Farthest:
-    """The K examples farthest from their centroids so far, with features: empty clusters are refilled from them."""
+    """The K examples farthest from their centroids so far, with their features. They refill empty clusters."""
 
     def __init__(self, plan, device):
         count = plan.num_centroids
@@ -190,18 +190,18 @@ class Farthest:
         self.features = torch.zeros(count, plan.num_features, device=device)
 
     def offer(self, start, shifted, distances):
-        """Keep the farthest of what is kept and of features [b, P] from ``start`` on, with squared distances [b]."""
+        """Keep the K farthest of the kept examples and a batch: features [b, P] from ``start`` on, squared distances [b]."""
         count = min(len(self.distances), len(distances))
         nearest, slots = (values[:count] for values in self.distances.sort(stable=True))
         farthest, rows = (values[:count] for values in distances.sort(stable=True, descending=True))
-        # The batch's farthest takes the place of the nearest kept, its next that of the next, as long as it is farther.
+        # The batch's farthest example replaces the nearest kept one, the next the next, as long as it is farther.
         better = farthest > nearest
         self.distances[slots] = torch.where(better, farthest, nearest)
         self.indices[slots] = torch.where(better, start + rows, self.indices[slots])
         self.features[slots] = torch.where(better[:, None], shifted[rows], self.features[slots])
 
     def refill(self, totals, assignment):
-        """Move one example into each empty cluster, in ``totals`` and ``assignment`` [N]; returns how many were empty."""
+        """Move one example into each empty cluster, in ``totals`` and ``assignment`` [N]; returns the number of moves."""
         distances, indices = every_process(self.distances).flatten(), every_process(self.indices).flatten()
         order = distances.argsort(stable=True, descending=True)[: len(self.distances)]
         moves = refill_moves(totals.counts, assignment[indices[order]])
@@ -218,6 +218,6 @@ class Farthest:
 
 
 def check_finite(tensor):
-    """Refuse features whose sums are NaN or infinite."""
+    """InputError if a sum of the features is NaN or infinite."""
     if not torch.isfinite(tensor).all():
         raise InputError("--model_name_or_path: the teacher's features hold NaN or infinity; name another teacher")

@@ -1,4 +1,4 @@
-"""The student memory M_S of the global inter-feature structure, learnt with the student, and its file."""
+"""The student memory M_S, which is trained together with the student, and its file."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ STUDENT_FILE = "student_memory.safetensors"
 
 
 class StudentMemory(nn.Module):
-    """M_S: learnt ``centroids`` [K, S, d], a parameter to be given to the optimizer beside the student's.
+    """M_S: ``centroids`` [K, S, d], a parameter that the optimizer trains together with the student.
 
     Args:
-        num_centroids, max_seq_length, hidden_size: K as in the teacher memory, S, and the student's d.
-        seed: of the start, N(0, 1), in the seed's own stream "student memory".
+        num_centroids, max_seq_length, hidden_size: K of the teacher memory, S, and d of the student.
+        seed: for the random start from N(0, 1); uses the seed's stream "student memory".
 
-    Source: section 3 of the paper (it starts at random and is trained); the distribution from the released code.
+    Source: section 3 of the paper (random start, then trained); the distribution from the released code.
     """
 
     def __init__(self, num_centroids, max_seq_length, hidden_size, seed):
@@ -28,7 +28,7 @@ class StudentMemory(nn.Module):
         self.centroids = nn.Parameter(torch.randn(num_centroids, max_seq_length, hidden_size, generator=generator))
 
     def save(self, folder):
-        """Write ``student_memory.safetensors`` into ``folder``, whole or not at all; returns its path."""
+        """Write ``student_memory.safetensors`` into ``folder`` and return its path. The file appears only when it is complete."""
         path = Path(folder) / STUDENT_FILE
         with written_whole(path) as temporary:
             temporary.write_bytes(safetensors.save({"centroids": self.centroids.detach().cpu().contiguous()}))

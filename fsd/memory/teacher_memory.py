@@ -1,4 +1,4 @@
-"""The teacher memory M_T of the global inter-feature structure, and its file."""
+"""The teacher memory M_T and its file."""
 
 import json
 from dataclasses import dataclass, fields
@@ -20,19 +20,19 @@ FLAG, REBUILD = "--teacher_memory_path", "build it again with train_memory.py"
 
 @dataclass(frozen=True)
 class TeacherMemory:
-    """M_T: k-means centroids of a teacher's hidden states over a training set, and what they were built from.
+    """M_T: k-means centroids of a teacher's hidden states on a training set, and a record of how they were built.
 
     Attributes:
         centroids: [K, S, d] float32.
-        counts: [K] int64, the examples of each centroid.
-        assignment: [N] int64, the centroid of each training example; None in files of the first format.
-        teacher: its name, for people; ``teacher_hash``, ``tokenizer_hash`` and ``data_hash`` tell what it was built from
-            (``data_hash`` is "" in files of the first format).
-        layer: index into the teacher's hidden_states.
-        mask_padding: whether padded positions were zeroed.
+        counts: [K] int64, number of examples of each centroid.
+        assignment: [N] int64, the centroid of each training example; None in files of format 1.
+        teacher: name of the teacher, for messages.
+        teacher_hash, tokenizer_hash, data_hash: identify the inputs; ``data_hash`` is "" in files of format 1.
+        layer: index into the teacher's ``hidden_states``.
+        mask_padding: whether padded positions were set to zero.
         examples: N.
-        passes: of the k-means.
-        inertia: sum of squared distances in the assignment whose means the centroids are.
+        passes: number of k-means passes.
+        inertia: sum of squared distances between the examples and their centroids.
     """
 
     centroids: Tensor
@@ -51,22 +51,25 @@ class TeacherMemory:
     seed: int
 
     def save(self, folder):
-        """Write ``memory.safetensors`` into ``folder``, whole or not at all; returns its path. Equal memories, equal bytes."""
+        """Write ``memory.safetensors`` into ``folder`` and return its path. Equal memories give equal bytes.
+
+        The file appears only when it is complete.
+        """
         path = Path(folder) / TEACHER_FILE
         tensors = {name: value.contiguous() for name, value in vars(self).items() if isinstance(value, Tensor)}
         facts = {name: value for name, value in vars(self).items() if name in FACTS}
-        # One entry: the library writes several in random order.
+        # One entry, because safetensors writes several in random order.
         facts |= {"format": FORMAT_VERSION, "sha256": tensor_hash(tensors)}
-        with written_whole(path) as temporary:  # unlike save_file, save leaves a full disk to be told as an OSError
+        with written_whole(path) as temporary:  # save, not save_file: a full disk then raises OSError
             temporary.write_bytes(safetensors.save(tensors, {"memory": json.dumps(facts)}))
         return path
 
     @classmethod
     def load(cls, path):
-        """Read a memory from its file or the folder it lies in.
+        """Read a memory from its file or the folder that contains it.
 
         Raises:
-            InputError: it is missing, damaged, of a newer format, or no memory at all.
+            InputError: the file is missing, damaged, of a newer format, or not a teacher memory.
         """
         path = Path(path)
         path = path / TEACHER_FILE if path.is_dir() else path
@@ -82,7 +85,7 @@ class TeacherMemory:
         if not isinstance(facts, dict) or "format" not in facts:
             raise InputError(f"{what}: not a teacher memory; name one that train_memory.py wrote")
         if facts["format"] not in (1, FORMAT_VERSION):
-            raise InputError(f"{what}: it is of format {facts['format']}, this version reads up to {FORMAT_VERSION}; {REBUILD}")
+            raise InputError(f"{what}: it has format {facts['format']}, this version reads up to {FORMAT_VERSION}; {REBUILD}")
         if facts["format"] == 1 and set(tensors) == {"centroids", "counts"}:
             facts["data_hash"], facts["sha256"] = "", tensor_hash(tensors)
             tensors["assignment"] = None
@@ -91,10 +94,10 @@ class TeacherMemory:
         return cls(**tensors, **{name: facts[name] for name in FACTS})
 
     def check(self, *, task, teacher_hash, tokenizer_hash, layer, max_seq_length, hidden_size, mask_padding):
-        """Refuse a memory that was built for something else than this run.
+        """Check that the memory was built for this run.
 
         Raises:
-            InputError: the first difference: what the memory has, what the run has, what to do.
+            InputError: the memory differs; states the first difference and what to do.
         """
         length, width = self.centroids.shape[1:]
         rebuild = "build one for this run with train_memory.py"
@@ -118,7 +121,7 @@ FACTS = {field.name: field.type for field in fields(TeacherMemory) if field.type
 
 
 def _read_facts(metadata):
-    """The facts in a file's header: one JSON entry, or in the first format an entry each."""
+    """The facts in a file's header: one JSON entry; in format 1, one entry per fact."""
     if "format_version" in metadata:
         facts = {name: json.loads(value) for name, value in metadata.items() if name in (*FACTS, "format_version")}
         return facts | {"format": facts["format_version"]}
@@ -126,7 +129,7 @@ def _read_facts(metadata):
 
 
 def _problem(facts, tensors):
-    """What is wrong with a memory's file, or None."""
+    """A sentence that says what is wrong with the content of a memory file, or None."""
     if set(tensors) != {"centroids", "counts", "assignment"}:
         return f"it holds {', '.join(sorted(tensors)) or 'nothing'}"
     for name, kind in FACTS.items():

@@ -1,1 +1,1 @@
-"""The paper: pure functions of tensors. This folder imports torch and itself, nothing else."""
+"""The paper's losses as pure functions of tensors. This folder imports only torch and itself."""

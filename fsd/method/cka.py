@@ -1,15 +1,15 @@
-"""Linear centered kernel alignment (Kornblith et al. 2019, arXiv 1905.00414), on which every structure loss stands."""
+"""Linear centered kernel alignment (CKA), which every structure loss uses; the paper's Eq. 4 and 5."""
 
 import torch
 
 
 def at_least_float32(x):
-    """x in float32, or as it is where its precision is higher."""
+    """x in float32; unchanged if its precision is higher."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class _Gram(torch.autograd.Function):
-    """X Xᵀ of X [..., N, P], with one product in backward where autograd, not knowing the symmetry, takes two."""
+    """X Xᵀ of X [..., N, P]. Its backward uses the symmetry and needs one product; autograd would need two."""
 
     generate_vmap_rule = True
 
@@ -33,16 +33,16 @@ def gram(x):
 
 
 def center(products):
-    """H G H of products G [..., N, N] with the centring matrix H: the rows' and the columns' means are taken off."""
+    """H G H for G [..., N, N] and the centring matrix H: subtracts the means of the rows and of the columns."""
     means = products.mean(dim=-1, keepdim=True)
     return products - means - means.mT + means.mean(dim=-2, keepdim=True)
 
 
 def centered_gram(x):
-    """Centred Gram matrix H X Xᵀ H of x [..., N, P]: [..., N, N], in float32 or in x's own higher precision.
+    """Centred Gram matrix H X Xᵀ H of x [..., N, P]: [..., N, N], in float32 or x's higher precision.
 
-    Subtracting the first item before the product leaves the centred Gram as it is. It keeps the products small where
-    the features have a large common offset, and makes those of constant features exactly zero.
+    The first item is subtracted before the product. This does not change the result, but it avoids rounding errors when
+    the features share a large offset, and gives exactly zero for constant features.
     """
     x = at_least_float32(x)
     x = x - x[..., :1, :].detach()
@@ -50,7 +50,7 @@ def centered_gram(x):
 
 
 def masked_centered_gram(x, mask):
-    """As :func:`centered_gram`, over the items where mask [..., N] is nonzero; rows and columns of others are zero."""
+    """:func:`centered_gram` over the items where mask [..., N] is nonzero; all other rows and columns are zero."""
     mask = mask.bool()
     x = at_least_float32(x)
     first = mask.to(torch.uint8).argmax(dim=-1)[..., None, None].expand(*x.shape[:-2], 1, x.shape[-1])
@@ -63,10 +63,10 @@ def masked_centered_gram(x, mask):
 
 
 def gram_cka(gram_x, gram_y):
-    """CKA of two centred Gram matrices [..., N, N]: ⟨K, L⟩ / (‖K‖ ‖L‖), [...]; 0 where either is zero."""
+    """CKA of two centred Gram matrices [..., N, N]: ⟨K, L⟩ / (‖K‖ ‖L‖), [...]; 0 if K or L is zero."""
     gram_x, gram_y = _scaled(gram_x), _scaled(gram_y)
     cka = (gram_x * gram_y).sum(dim=(-2, -1)) / (_norm(gram_x) * _norm(gram_y))
-    return cka.clamp(min=0)  # rounding takes unrelated structures below 0, where −log would be NaN
+    return cka.clamp(min=0)  # rounding can give a value below 0, whose log is NaN
 
 
 def linear_cka(x, y):
@@ -74,17 +74,17 @@ def linear_cka(x, y):
 
     Args:
         x: features [..., N, P].
-        y: features [..., N, Q]; leading dimensions as x's (or broadcastable), widths may differ.
+        y: features [..., N, Q]; its leading dimensions equal x's or broadcast with them.
 
     Returns:
-        [...] in [0, 1] up to rounding, float32 or the inputs' own higher precision. It does not change under
-        orthogonal transforms, isotropic scaling or shifts of either side. Where either side has no variance (or
-        fewer than two items) it is 0 with zero gradient.
+        [...] in [0, 1] up to rounding, in float32 or the inputs' higher precision. Rotating, scaling or shifting x or y
+        does not change it. If x or y has no variance, or N < 2, the CKA and its gradient are 0.
 
     Raises:
-        ValueError: the numbers of items differ, or an input has fewer than two dimensions.
+        ValueError: the inputs differ in N, or one has fewer than two dimensions.
 
-    Source: Kornblith et al. 2019, section 3; the biased estimator, as in the released code.
+    Source: the paper's Eq. 4 and 5, from Kornblith et al. 2019 (arXiv 1905.00414), section 3; the biased estimator, as in
+    the released code.
     """
     if x.dim() < 2 or y.dim() < 2 or x.shape[-2] != y.shape[-2]:
         raise ValueError(f"linear_cka takes x [..., N, P] and y [..., N, Q], not {tuple(x.shape)} and {tuple(y.shape)}")
@@ -93,7 +93,7 @@ def linear_cka(x, y):
 
 
 def _scaled(gram):
-    # CKA does not depend on the scale; without it, the squares below leave float32's range for large or tiny features.
+    # CKA does not depend on the scale. Without this division the squares could overflow or underflow float32.
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(dim=-1).detach()[..., None, None]
     return gram / torch.where(trace > 0, trace, 1)
 

@@ -1,7 +1,7 @@
-"""L_G, the global inter-feature structure: how a batch relates to the centroids of a memory, in teacher and student.
+"""L_G, the global inter-feature structure: how the examples of a batch relate to the centroids of a memory (Eq. 8 to 10).
 
-Shapes: B examples, K centroids, P features of a flattened hidden state. Computed in float32, or in the inputs' own higher
-precision, also under autocast.
+Shapes: B examples, K centroids, P features of a flattened hidden state. Everything is computed in float32, or in the
+inputs' higher precision, even under autocast.
 """
 
 from typing import NamedTuple
@@ -15,18 +15,18 @@ from fsd.method.losses import negative_log_cka, no_structure
 
 
 class MemoryProducts(NamedTuple):
-    """What distances, cosines and CKA need of a memory [K, P]; for the teacher's it is computed once a run."""
+    """The values of a memory [K, P] that distances, cosines and CKA use; for the teacher memory, computed once per run."""
 
     offset: Tensor  # [P], the first centroid, without gradient
-    shifted: Tensor  # [K, P], the centroids less the offset
+    shifted: Tensor  # [K, P], the centroids minus the offset
     squared_norms: Tensor  # [K], of the shifted centroids
-    offset_products: Tensor  # [K], of the shifted centroids with the offset
-    norms: Tensor  # [K], of the centroids themselves
+    offset_products: Tensor  # [K], shifted centroids · offset
+    norms: Tensor  # [K], of the unshifted centroids
     centered_gram: Tensor  # [K, K]
 
 
 class GlobalTerms(NamedTuple):
-    """The three unweighted parts of the global inter-feature loss, each a scalar."""
+    """The three unweighted parts of L_G, each a scalar."""
 
     distance: Tensor
     cosine: Tensor
@@ -37,7 +37,7 @@ def memory_products(memory):
     """The :class:`MemoryProducts` of memory [K, P] (or [K, S, d])."""
     with torch.autocast(memory.device.type, enabled=False):
         memory = at_least_float32(memory).flatten(1)
-        # Distances do not change under a common shift, and without a large common offset they lose no digits.
+        # A common shift does not change distances, and removing a large offset avoids rounding errors.
         offset = memory[0].detach()
         shifted = memory - offset
         products, offset_products = gram(shifted), shifted @ offset
@@ -46,18 +46,21 @@ def memory_products(memory):
 
 
 def global_inter_feature_terms(student_features, teacher_features, student_memory, teacher_memory):
-    """The parts of L_G: squared differences of distances and of cosines to the centroids, and the memories' own CKA.
+    """The parts of L_G: mean squared differences of distances and of cosines to the centroids, and the CKA of the memories.
 
     Args:
-        student_features, teacher_features: [B, S, d] or [B, P] each, masked positions zeroed by the caller. Features
-            shorter than the memory count as zero beyond their end.
+        student_features, teacher_features: [B, S, d] or [B, P] each. The caller sets masked positions to zero. Features
+            shorter than the memory are treated as if padded with zeros.
         student_memory, teacher_memory: :class:`MemoryProducts` of the two memories [K, ·].
 
     Returns:
-        :class:`GlobalTerms`: MSE(D(F_S, M_S), D(F_T, M_T)), MSE(C(F_S, M_S), C(F_T, M_T)) over [B, K] with D Euclidean
-        distances and C cosine similarities, and −log(CKA(M_S, M_T) + 1e-8) over the K centroids (0 where K is 1).
+        :class:`GlobalTerms`: MSE(D(F_S, M_S), D(F_T, M_T)), MSE(C(F_S, M_S), C(F_T, M_T)) over [B, K], where D is
+        the Euclidean distance and C the cosine similarity; and −log(CKA(M_S, M_T) + 1e-8) over the K centroids (0 if K is 1).
 
-    Source: the paper's global inter-feature structure; the three parts and their form from the released code.
+    Raises:
+        ValueError: the features are wider than the memory.
+
+    Source: the paper's Eq. 9 (distances and cosines) and Eq. 8 (CKA); the exact form from the released code.
     """
     with torch.autocast(student_features.device.type, enabled=False):
         student_distance, student_cosine = _distances_and_cosines(student_features, student_memory)
@@ -72,14 +75,14 @@ def global_inter_feature_terms(student_features, teacher_features, student_memor
 
 
 def global_inter_feature_loss(student_features, teacher_features, student_memory, teacher_memory, gamma_m):
-    """L_G: γ_m · distance part + (1 − γ_m) · cosine part + memory CKA part.
+    """L_G = γ_m · distance + (1 − γ_m) · cosine + memory CKA.
 
     Args:
         student_features, teacher_features: [B, S, d] or [B, P]; see :func:`global_inter_feature_terms`.
         student_memory, teacher_memory: [K, S·d_S] and [K, S·d_T] (or [K, S, d]).
         gamma_m: weight of the distance part, in [0, 1].
 
-    Source: the paper's global inter-feature structure; the parts from the released code.
+    Source: the paper's Eq. 10.
     """
     terms = global_inter_feature_terms(
         student_features, teacher_features, memory_products(student_memory), memory_products(teacher_memory)
@@ -88,19 +91,19 @@ def global_inter_feature_loss(student_features, teacher_features, student_memory
 
 
 def _distances_and_cosines(features, memory):
-    """Euclidean distances and cosine similarities [B, K] of features to a memory, from one product over the features."""
+    """Euclidean distances and cosine similarities [B, K] between features and centroids; both share one matrix product."""
     features = at_least_float32(features).flatten(1)
     length = features.shape[1]
     if length > memory.offset.shape[0]:
         raise ValueError(f"features of width {length} beside a memory of width {memory.offset.shape[0]}")
     shifted = features - memory.offset[:length]
-    # Beyond their end features are zero, that is −offset once shifted.
+    # The features are zero beyond their end, so there the shifted features are −offset.
     tail_offset = memory.offset[length:]
-    head_memory, tail_memory = memory.shifted.split([length, len(tail_offset)], dim=1)  # slices would each fill a gradient
+    head_memory, tail_memory = memory.shifted.split([length, len(tail_offset)], dim=1)  # slices would each fill a gradient [K, P]
     products = shifted @ head_memory.mT - tail_memory @ tail_offset
     squared_norms = shifted.square().sum(dim=-1) + tail_offset.square().sum()
     squared_distances = squared_norms[:, None] + memory.squared_norms - 2 * products
-    # Undoes the shift, without a second product: F·M = (F − o)·(M − o) + F·o + (M − o)·o.
+    # Undo the shift without a second product: F·M = (F − o)·(M − o) + F·o + (M − o)·o.
     inner = products + (features @ memory.offset[:length])[:, None] + memory.offset_products
     norms = _safe_sqrt(features.square().sum(dim=-1))[:, None] * memory.norms
     cosines = torch.where(norms > 0, inner / torch.where(norms > 0, norms, 1), 0)

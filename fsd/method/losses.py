@@ -1,8 +1,8 @@
 """The losses of feature structure distillation: pure functions of tensors, each returning a scalar tensor.
 
-Shapes: B examples, S tokens, hidden sizes d (teacher's and student's may differ), K centroids. Everything is computed
-in float32, or in the inputs' own higher precision, also under autocast. Gradients flow to the student's tensors; give
-the teacher's without gradient (``torch.no_grad``).
+Shapes: B examples, S tokens, C classes, hidden sizes d_S of the student and d_T of the teacher. Everything is computed in
+float32, or in the inputs' higher precision, even under autocast. The caller computes the teacher's tensors without
+gradient (``torch.no_grad``).
 """
 
 import torch
@@ -14,9 +14,9 @@ LOG_FLOOR = 1e-8  # inside every logarithm of a CKA (released code)
 
 
 def task_loss(logits, labels):
-    """L_CE: cross-entropy of logits [B, C] against class ids [B]; with one logit, squared error against scores [B].
+    """L_CE: cross-entropy of logits [B, C] against class ids [B]; with one logit (regression), squared error against scores [B].
 
-    The mean over the batch. Source: the usual BERT fine-tuning objective on GLUE.
+    Mean over the batch. Source: the L_CE of the paper's Eq. 1, the usual loss of BERT on GLUE.
     """
     with torch.autocast(logits.device.type, enabled=False):
         logits = at_least_float32(logits)
@@ -26,14 +26,14 @@ def task_loss(logits, labels):
 
 
 def kd_loss(student_logits, teacher_logits, temperature):
-    """L_DK, dark knowledge: T² · KL(softmax(z_T / T) ‖ softmax(z_S / T)), the mean over the batch.
+    """L_DK, dark knowledge: T² · KL(softmax(z_T / T) ‖ softmax(z_S / T)), mean over the batch.
 
     Args:
         student_logits, teacher_logits: [B, C]. With C = 1 (regression) the loss is the squared error between the two,
-            where the temperature plays no part: a softmax over one logit would be constant.
+            without the temperature: the softmax of one logit is constant.
         temperature: T > 0.
 
-    Source: Hinton et al. 2015, section 2; the paper's L_KD is α · L_CE + (1 − α) · L_DK.
+    Source: Hinton et al. 2015, section 2; the paper's Eq. 1 and 2, L_KD = α · L_CE + (1 − α) · L_DK.
     """
     with torch.autocast(student_logits.device.type, enabled=False):
         student_logits, teacher_logits = at_least_float32(student_logits), at_least_float32(teacher_logits)
@@ -45,14 +45,15 @@ def kd_loss(student_logits, teacher_logits, temperature):
 
 
 def intra_feature_loss(student_hidden, teacher_hidden, mask=None):
-    """L_I for one layer pair: −log(mean over the batch of CKA(H_T[b], H_S[b]) + 1e-8); items are an example's tokens.
+    """L_I for one layer pair: −log(mean over b of CKA(H_T[b], H_S[b]) + 1e-8); the items are the tokens of example b.
 
     Args:
         student_hidden: [B, S, d_S]. teacher_hidden: [B, S, d_T].
-        mask: [B, S], nonzero where a token counts; None counts all. An example with fewer than two tokens leaves the
-            mean; if none is left, the loss is 0.
+        mask: [B, S], nonzero where a token counts; None counts all. The mean skips examples with
+            fewer than two tokens; if it skips all, the loss is 0.
 
-    Source: the paper's intra-feature structure; indices and floor from the released code.
+    Source: the released code. The paper's Eq. 6 is the mean of the logarithms; the released code takes the logarithm of
+    the mean. The indices and the 1e-8 are also from the released code.
     """
     with torch.autocast(student_hidden.device.type, enabled=False):
         if student_hidden.shape[-2] < 2:
@@ -66,14 +67,14 @@ def intra_feature_loss(student_hidden, teacher_hidden, mask=None):
 
 
 def local_inter_feature_loss(student_hidden, teacher_hidden, mask=None):
-    """L_L for one layer pair: −log(CKA(flat H_T, flat H_S) + 1e-8); items are the examples of the batch.
+    """L_L for one layer pair: −log(CKA(flat H_T, flat H_S) + 1e-8); the items are the examples of the batch.
 
     Args:
-        student_hidden: [B, S, d_S], used as [B, S·d_S]. teacher_hidden: [B, S, d_T]. B is the batch's true size; with
-            one example there is no structure between examples, and the loss is 0.
-        mask: [B, S], nonzero where a token counts; features of the others are zero. None counts all.
+        student_hidden: [B, S, d_S], used as [B, S·d_S]. teacher_hidden: [B, S, d_T]. If B is 1
+            there is no structure between examples, and the loss is 0.
+        mask: [B, S], nonzero where a token counts; the other tokens are set to zero. None counts all.
 
-    Source: the paper's local inter-feature structure; indices and floor from the released code.
+    Source: the paper's Eq. 7; indices and the 1e-8 from the released code.
     """
     with torch.autocast(student_hidden.device.type, enabled=False):
         if len(student_hidden) < 2:
@@ -84,15 +85,15 @@ def local_inter_feature_loss(student_hidden, teacher_hidden, mask=None):
 
 
 def zero_padding(hidden, mask):
-    """hidden [B, S, d] with zeros where mask [B, S] is zero; unchanged where mask is None."""
+    """hidden [B, S, d] with zeros where mask [B, S] is zero; unchanged if mask is None."""
     return hidden if mask is None else hidden.masked_fill(mask[..., None] == 0, 0)
 
 
 def negative_log_cka(cka):
-    """−log(cka + 1e-8), of the same shape as ``cka``: the form in which every CKA becomes a loss (Eq. 6 to 8)."""
+    """−log(cka + 1e-8), of the shape of ``cka``: how Eq. 6 to 8 turn a CKA into a loss."""
     return -torch.log(cka + LOG_FLOOR)
 
 
 def no_structure(student):
-    """A loss of 0 that backward accepts, where there are too few items for a structure."""
+    """A loss of 0 that supports backward, for inputs with too few items for a structure."""
     return at_least_float32(student[:0]).sum()

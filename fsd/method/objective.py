@@ -1,4 +1,4 @@
-"""The objective: every method of the paper is one weighted sum of the same losses.
+"""The objective: every method of the paper is a weighted sum of the same losses (Eq. 3 and 11).
 
     α · cross_entropy + (1 − α) · dark_knowledge + β · (γ_i · intra + γ_l · local_inter + γ_g · L_G)
     L_G = γ_m · global_distance + (1 − γ_m) · global_cosine + memory_cka
@@ -14,10 +14,10 @@ LOSS_NAMES = (
 
 
 def layer_pairs(teacher_layers, student_layers, layerwise=False):
-    """The (teacher, student) indices into ``hidden_states`` that are compared; index 0 is the embedding output.
+    """The (teacher, student) pairs of layers to compare, as indices into ``hidden_states``; index 0 is the embedding output.
 
     Args:
-        teacher_layers, student_layers: depths L_T and L_S.
+        teacher_layers, student_layers: numbers of layers L_T and L_S.
         layerwise: False gives one pair, the inputs of the last layers: (L_T − 1, L_S − 1). True gives
             (l·L_T/L_S, l) for l = 1 … L_S − 1.
 
@@ -39,10 +39,10 @@ def layer_pairs(teacher_layers, student_layers, layerwise=False):
 
 @dataclass(frozen=True)
 class Objective:
-    """Weights of one method and the layer pairs they apply to.
+    """The weights of one method and the layer pairs that it compares.
 
-    ``weights`` names the losses that are not weighted 0; the others are never computed. ``pairs`` is what the intra and
-    local structures compare, ``global_pair`` the default pair, which is what the global one compares in any case.
+    Only losses with a nonzero weight are computed. The intra and local losses compare the layers in ``pairs``; the global
+    loss always compares ``global_pair``.
     """
 
     alpha: float
@@ -57,7 +57,7 @@ class Objective:
 
     @property
     def weights(self):
-        """Loss name → weight, for the losses whose weight is not 0."""
+        """Loss name → weight, for the losses with a nonzero weight."""
         weights = (
             self.alpha,
             1 - self.alpha,
@@ -71,7 +71,7 @@ class Objective:
 
     @property
     def method(self):
-        """KD, FSD_I, FSD_L, FSD_G, FSD_IL, FSD_ILG, …; fine-tuning where the teacher plays no part."""
+        """KD, FSD_I, FSD_L, FSD_G, FSD_IL, FSD_ILG, …; fine-tuning if the teacher is not used."""
         letters = [("I", self.gamma_i), ("L", self.gamma_l), ("G", self.gamma_g)]
         structures = "".join(letter for letter, gamma in letters if self.beta * gamma != 0)
         if structures:
@@ -85,12 +85,12 @@ class Objective:
 
     @property
     def needs_memory(self):
-        """Whether the global structure, and so the teacher's and the student's memory, is in use."""
+        """Whether the objective uses L_G, and so the teacher memory and the student memory."""
         return self.beta * self.gamma_g != 0
 
     @property
     def compared_pairs(self):
-        """All layer pairs that some loss of this objective reads, without repeats."""
+        """All layer pairs that the losses of this objective use, without repeats."""
         pairs = list(self.pairs) if {"intra", "local_inter"} & set(self.weights) else []
         if self.needs_memory and self.global_pair not in pairs:
             pairs.append(self.global_pair)
@@ -104,11 +104,11 @@ class Objective:
         """The unweighted losses of one batch.
 
         Args:
-            student, teacher: ``(logits [B, C], hidden_states)``, hidden_states a dict or sequence by layer index with
-                at least the layers of ``compared_pairs``, [B, S, d]. ``teacher`` may be None where it plays no part.
+            student, teacher: ``(logits [B, C], hidden_states)``. hidden_states maps a layer index to [B, S, d], at least for
+                the layers in ``compared_pairs``. ``teacher`` may be None if ``needs_teacher`` is false.
             labels: [B].
-            mask: [B, S] to leave padding out of every structure, or None.
-            student_memory, teacher_memory: :class:`fsd.method.global_structure.MemoryProducts`, where ``needs_memory``.
+            mask: [B, S], zero at padding, which every structure then ignores; or None.
+            student_memory, teacher_memory: :class:`fsd.method.global_structure.MemoryProducts`, if ``needs_memory``.
 
         Returns:
             Loss name → scalar tensor, in the order of ``weights``.

@@ -1,1 +1,1 @@
-"""Teacher and student: where they lie, loading them, building them."""
+"""Finding, loading and building the teacher and the student."""

@@ -1,16 +1,16 @@
-"""Running a model over an encoded batch."""
+"""The forward pass of a model on an encoded batch."""
 
 
 def attention_bias(attention_mask):
-    """The mask [B, S] as the boolean [B, 1, 1, S] that attention broadcasts.
+    """The mask [B, S] as a boolean [B, 1, 1, S], which attention broadcasts.
 
-    Given [B, S], the model would ask the device whether any position is padding at all, and so wait for it each step.
+    With a [B, S] mask, the model checks for padding on the device and so waits for it in every step.
     """
     return attention_mask[:, None, None, :].bool()
 
 
 def forward(model, batch, layers=()):
-    """Logits [B, C] and, for ``layers``, {index: hidden states [B, S, d]} of an encoded batch."""
+    """Logits [B, C] of an encoded batch, and {index: hidden states [B, S, d]} for ``layers``."""
     outputs = model(
         input_ids=batch["input_ids"],
         attention_mask=attention_bias(batch["attention_mask"]),

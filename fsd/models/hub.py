@@ -1,6 +1,6 @@
-"""Where a model lies: a folder, or a name on the hub, whose files are downloaded.
+"""Finding a model: a folder, or a name on the hub, from which it is downloaded.
 
-Imports nothing heavy, so that a wrong name is told at once.
+Imports only light modules, so that a wrong name is reported at once.
 """
 
 import functools
@@ -13,12 +13,12 @@ WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json")
 DOWNLOADED = ("config.json", WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors", *TOKENIZER_FILES)
-PICKLED_DOWNLOADED = (PICKLED, PICKLED_INDEX, "pytorch_model-*-of-*.bin")  # only where there are no safetensors
+PICKLED_DOWNLOADED = (PICKLED, PICKLED_INDEX, "pytorch_model-*-of-*.bin")  # only if there are no safetensors
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model that the command line names: by which flag, under which name, and the folder (or config.json) it lies in."""
+    """A model from the command line: its flag, its name, and its folder (or config.json)."""
 
     flag: str
     name: str
@@ -29,24 +29,24 @@ class ModelSource:
 
 
 def find_model(name, flag, cache_dir=None):
-    """The :class:`ModelSource` of a path or a hub name; the hub's files are downloaded if they are not there yet.
+    """The :class:`ModelSource` of a path or a hub name; files from the hub are downloaded once.
 
     Raises:
-        InputError: there is neither; names ``flag``.
+        InputError: there is no such folder and no such model on the hub; the message names ``flag``.
     """
     if Path(name).exists():
         return ModelSource(flag, str(name), Path(name))
     try:
         return ModelSource(flag, str(name), _downloaded(str(name), cache_dir))
-    except Exception as error:  # anything from a name that cannot be one to a connection that broke
+    except Exception as error:  # many classes, from invalid names to broken connections
         raise InputError(
             f"{flag} {name}: there is no such folder, and the hub has no such model or cannot be reached; check the name"
         ) from error
 
 
-@functools.cache  # a program asks the hub once for each name
+@functools.cache  # ask the hub once per name
 def _downloaded(name, cache_dir):
-    from huggingface_hub import snapshot_download  # a fifth of a second, which only names of the hub cost
+    from huggingface_hub import snapshot_download  # takes 0.2 s, so only for names on the hub
 
     folder = Path(snapshot_download(name, cache_dir=cache_dir, allow_patterns=list(DOWNLOADED)))
     if not any((folder / weights).exists() for weights in (WEIGHTS, WEIGHTS_INDEX)):

@@ -1,4 +1,4 @@
-"""Loading a model: from a folder, with its classifier in the task's order of labels."""
+"""Loading a model from a folder, with its classifier in the task's label order."""
 
 import logging
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def quiet_loading():
-    """Silence the model loader's own reports and bars; ours are printed instead."""
+    """Silence the messages and progress bars of transformers' model loader."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
     transformers_logging.disable_progress_bar()
@@ -27,12 +27,12 @@ def quiet_loading():
 
 
 def load_pretrained(source, config=None):
-    """The ``BertForSequenceClassification`` of a :class:`ModelSource`, and the names of parameters that it does not hold.
+    """The ``BertForSequenceClassification`` of a :class:`ModelSource`, and the names of the parameters missing in its files.
 
     No pickle is executed: ``pytorch_model.bin`` is read by PyTorch with ``weights_only``.
 
     Raises:
-        InputError: it cannot be loaded, is no BERT, or holds weights that are not finite.
+        InputError: the model cannot be loaded, is not a BERT, or has weights that are not finite.
     """
     config = config or read_config(source)
     is_safe = check_weights(source)
@@ -42,7 +42,7 @@ def load_pretrained(source, config=None):
                 source.folder, config=config, output_loading_info=True, dtype=torch.float32, attn_implementation="sdpa",
                 use_safetensors=is_safe, weights_only=True,
             )
-    except Exception as error:  # the loader raises anything from OSError to safetensors' own errors
+    except Exception as error:  # the loader raises many classes, from OSError to safetensors' errors
         raise InputError(f"{source}: cannot load the model: {first_line(error)}; restore its files, or save it again with "
                          "save_pretrained of transformers") from error
     if damaged := not_finite(model):
@@ -54,10 +54,10 @@ def load_pretrained(source, config=None):
 
 
 def load_finetuned(source, task, tokenizer, max_seq_length, config=None):
-    """A model of the task, its classifier in the task's order of labels.
+    """A fine-tuned model of the task, with its classifier in the task's label order.
 
     Raises:
-        InputError: it cannot be loaded, its classifier is missing or does not fit the task, or its sizes do not fit
+        InputError: the model cannot be loaded, its classifier is missing or does not fit the task, or its sizes do not fit
             the tokenizer or ``max_seq_length``.
     """
     remedy = "fine-tune one on this task with scripts/finetune_teacher.py"
@@ -73,12 +73,12 @@ def load_finetuned(source, task, tokenizer, max_seq_length, config=None):
 
 
 def freeze(model):
-    """The model in eval mode, none of its parameters taking gradients."""
+    """The model in eval mode, without gradients for its parameters."""
     return model.eval().requires_grad_(False)
 
 
 def put_labels_in_order(model, task, what):
-    """Permute the classifier to the task's order of labels, where the model's config has names in another one."""
+    """Permute the classifier to the task's label order if the names in the model's config have another order."""
     if task.regression:
         return
     try:
@@ -86,7 +86,7 @@ def put_labels_in_order(model, task, what):
     except InputError as error:
         raise InputError(f"{what}: {error}") from None
     if order is not None and order != list(range(len(order))):
-        logger.info("%s has its labels in another order than %s: its classifier is put in the task's", what, task.name)
+        logger.info("%s has its labels in another order than %s: the classifier is permuted to the task's order", what, task.name)
         with torch.no_grad():
             model.classifier.weight.copy_(model.classifier.weight[order].clone())
             model.classifier.bias.copy_(model.classifier.bias[order].clone())
@@ -101,7 +101,7 @@ def name_labels(config, task):
 
 
 def check_fits(config, tokenizer, max_seq_length, what):
-    """Refuse a config whose embeddings are too few for the tokenizer's ids or for ``max_seq_length``."""
+    """InputError if the config has too few embeddings for the tokenizer's ids, for ``max_seq_length`` or for text pairs."""
     if max_seq_length > config.max_position_embeddings:
         raise InputError(f"--max_seq_length {max_seq_length}: {what} has {config.max_position_embeddings} positions; lower it")
     if (entries := max(tokenizer.get_vocab().values()) + 1) > config.vocab_size:

@@ -1,7 +1,7 @@
-"""A model's files, looked at before anything is loaded from them.
+"""Checks of a model's files before the model is loaded.
 
-Models come from anywhere. Nothing that their files name outside their folder is opened, no code that they bring is run,
-and sizes that no machine holds are told before anything is allocated.
+The files are not trusted: no file outside the model's folder is opened, no code from the folder is run, and a model that
+does not fit in RAM is reported before anything is allocated.
 """
 
 import re
@@ -14,18 +14,18 @@ from fsd.system.devices import free_ram
 from fsd.system.errors import InputError
 from fsd.system.files import read_json
 
-# Those that are BERT's WordPiece, or are read from tokenizer.json alone; others open files of further formats.
+# Classes that read only vocab.txt or tokenizer.json; others open files of more formats.
 TOKENIZER_CLASSES = ("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast",
                      "PreTrainedTokenizerFast", "TokenizersBackend")
-# A config's entries that make its model; all others are left out.
+# The config entries that define the model; all others are ignored.
 ENTRIES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
            "max_position_embeddings", "type_vocab_size", "hidden_dropout_prob", "attention_probs_dropout_prob",
            "classifier_dropout", "layer_norm_eps", "initializer_range", "id2label", "num_labels", "pad_token_id",
            "bos_token_id", "eos_token_id")
 FRACTIONS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps", "initializer_range")
 MOST_LAYERS, MOST_LABELS = 1000, 10_000
-OTHER_MODELS = {  # entries that make another model of it, or load from elsewhere
-    "auto_map": "it names code of its own, which is never run",
+OTHER_MODELS = {  # entries for other kinds of model, or for files elsewhere
+    "auto_map": "it names its own code, which is never run",
     "quantization_config": "it is quantized",
     "transformers_weights": f"it names weights other than {WEIGHTS}",
     "is_decoder": "it is a decoder",
@@ -39,7 +39,7 @@ def read_config(source):
     """The :class:`BertConfig` in the folder (or config.json) of a :class:`ModelSource`.
 
     Raises:
-        InputError: it cannot be read, is not a BERT's, or its values make no BERT that this machine holds.
+        InputError: it cannot be read, is not a BERT's, has invalid values, or its model does not fit in RAM.
     """
     path = source.folder / "config.json" if source.folder.is_dir() else source.folder
     what = str(source) if source.folder == path else f"{source}: config.json"
@@ -56,7 +56,7 @@ def read_config(source):
 
 
 def make_config(values, what):
-    """The :class:`BertConfig` of a config's entries. InputError where they make no BERT; begins with ``what``."""
+    """The :class:`BertConfig` of a config's entries. InputError, beginning with ``what``, if they do not give a valid BERT."""
     for name, reason in OTHER_MODELS.items():
         if values.get(name):
             raise InputError(f"{what}: {reason} ({name}), and this works on plain BERTs only; name another")
@@ -69,15 +69,15 @@ def make_config(values, what):
             del known[name]
     try:
         if not isinstance(known.get("num_labels", 2), int) or not 1 <= known.get("num_labels", 2) <= MOST_LABELS:
-            raise ValueError(f"num_labels is not a whole number from 1 to {MOST_LABELS}")  # its names would be made at once
+            raise ValueError(f"num_labels is not a whole number from 1 to {MOST_LABELS}")  # BertConfig would make all the names
         if labels is not None and set(labels) != {str(at) for at in range(len(labels))}:
             raise ValueError(f"id2label has the classes {', '.join(map(str, labels))}, not 0, 1, … to the number of labels")
         fractions = {name: float(known[name]) for name in FRACTIONS if type(known.get(name)) is int}  # JSON may write 0 for 0.0
         config = BertConfig(**known | fractions)
         _check(config)
-        with torch.device("meta"):  # says what does not fit together, and how large it is, without allocating it
+        with torch.device("meta"):  # checks that the sizes fit together and counts them, without allocating
             size = 4 * sum(parameter.numel() for parameter in BertForSequenceClassification(config).parameters())
-    except Exception as error:  # transformers raises anything from AttributeError to errors of its own
+    except Exception as error:  # transformers raises many classes, some of its own
         reason = " ".join(line.strip() for line in str(error).splitlines()) or type(error).__name__
         raise InputError(f"{what}: {reason[:200]}; restore it, or name another") from error
     free = free_ram()
@@ -89,7 +89,7 @@ def make_config(values, what):
 
 
 def _check(config):
-    """ValueError for what transformers would take, and meet later or never."""
+    """ValueError for bad values that transformers accepts here."""
     for name, most in (("num_hidden_layers", MOST_LAYERS), ("vocab_size", 2**31),
                        ("hidden_size", 2**20), ("num_attention_heads", 2**20), ("intermediate_size", 2**24),
                        ("max_position_embeddings", 2**31), ("type_vocab_size", 2**31)):
@@ -104,10 +104,13 @@ def _check(config):
 
 
 def check_weights(source):
-    """Refuse a folder without weights, with weights that lie elsewhere, or with an adapter instead of a model.
+    """Check the weight files of a model.
 
     Returns:
-        whether they are safetensors. Else they are pickled tensors (``pytorch_model.bin``).
+        True for safetensors, False for pickled tensors (``pytorch_model.bin``).
+
+    Raises:
+        InputError: the folder has no weights, an index that names files elsewhere, or an adapter instead of a model.
     """
     folder = source.folder
     if (folder / "adapter_config.json").exists():
@@ -122,7 +125,7 @@ def check_weights(source):
 
 
 def check_index(path, suffix, source):
-    """Refuse an index of weights that names anything but files with this suffix beside it."""
+    """InputError if an index of weights names anything but files with this suffix in its own folder."""
     value = read_json(path)
     names = value.get("weight_map") if isinstance(value, dict) else None
     if not isinstance(names, dict) or not names:
@@ -134,7 +137,7 @@ def check_index(path, suffix, source):
 
 
 def check_tokenizer_files(source):
-    """Refuse a tokenizer that brings code, or is of a class that is no BERT's."""
+    """InputError if the tokenizer's files are missing or damaged, contain code, or name a class other than a BERT's."""
     if not any((source.folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
         raise InputError(f"{source}: it has neither tokenizer.json nor vocab.txt; name a tokenizer with --tokenizer_name")
     path = source.folder / "tokenizer_config.json"
@@ -144,7 +147,7 @@ def check_tokenizer_files(source):
     if not isinstance(value, dict):
         raise InputError(f"{source}: {path.name} is not a JSON object; restore the file")
     if value.get("auto_map"):
-        raise InputError(f"{source}: {path.name} names code of its own (auto_map), which is never run; name another tokenizer")
+        raise InputError(f"{source}: {path.name} names its own code (auto_map), which is never run; name another tokenizer")
     name = value.get("tokenizer_class")
     if name is not None and name not in TOKENIZER_CLASSES:
         raise InputError(f"{source}: {path.name}: tokenizer_class is {str(name)[:60]!r}; {', '.join(TOKENIZER_CLASSES)} are "

@@ -1,4 +1,4 @@
-"""Building a model at its start: the student, and the pretrained model under a fresh classifier."""
+"""Building a model before training: the student, or a pretrained model with a new classifier."""
 
 import copy
 from dataclasses import dataclass
@@ -14,43 +14,43 @@ from fsd.system.random_streams import stream_seed
 
 @dataclass(frozen=True)
 class Start:
-    """A model at its start: where its parameters were copied from (``source``, a name), and which are drawn afresh."""
+    """A model before training: ``source`` names where it was copied from, ``fresh`` the newly initialised parameters."""
 
     model: BertForSequenceClassification
     source: str
     fresh: frozenset
 
     def describe(self):
-        """One line: what was copied, what was drawn afresh, and how many values each is."""
+        """One line: which parameters were copied and which are newly initialised, with their numbers of values."""
         sizes = {name: parameter.numel() for name, parameter in self.model.named_parameters()}
 
         def summary(names):
             return f"{_grouped(names) or 'nothing'} ({sum(sizes[name] for name in names):,} values)"
 
-        fresh = f"drawn afresh: {summary([name for name in sizes if name in self.fresh])}"
+        fresh = f"newly initialised: {summary([name for name in sizes if name in self.fresh])}"
         copied = [name for name in sizes if name not in self.fresh]
         return f"copied from {self.source}: {summary(copied)}; {fresh}" if copied else fresh
 
 
 def new_bert(config, seed):
-    """A ``BertForSequenceClassification`` with BERT's random initialisation, from the seed's own stream "student"."""
+    """A ``BertForSequenceClassification`` with BERT's random initialisation, from the seed's stream "student"."""
     with torch.random.fork_rng(devices=[]), quiet_loading():
         torch.manual_seed(stream_seed(seed, "student"))
         try:
             return BertForSequenceClassification._from_config(config, attn_implementation="sdpa")
         except (ValueError, RuntimeError) as error:
-            raise InputError(f"these sizes make no BERT: {first_line(error)}; give others") from error
+            raise InputError(f"these sizes do not give a valid BERT: {first_line(error)}; give others") from error
 
 
 def build_for_finetuning(source, task, tokenizer, max_seq_length, seed, config=None):
-    """The :class:`Start` of fine-tuning: the pretrained model of ``source`` under a classifier drawn for the task."""
+    """The :class:`Start` of fine-tuning: the pretrained model of ``source`` with a new classifier for the task."""
     pretrained, missing = load_pretrained(source, config)
     check_fits(pretrained.config, tokenizer, max_seq_length, source)
     return with_fresh_parts(pretrained, source, task, seed, missing)
 
 
 def continue_student(source, task, tokenizer, max_seq_length, seed):
-    """The :class:`Start` of a student that begins as the model of ``source``."""
+    """The :class:`Start` of a student that is the model of ``source``."""
     student, missing = load_pretrained(source)
     start = Start(student, source.name, frozenset())
     if missing or student.config.num_labels != task.num_logits:
@@ -61,11 +61,11 @@ def continue_student(source, task, tokenizer, max_seq_length, seed):
 
 
 def build_student(teacher, teacher_source, task, tokenizer, max_seq_length, seed, config_source=None, copy_source=None):
-    """The :class:`Start` of a student with half the teacher's layers, or of the shape in ``config_source``.
+    """The :class:`Start` of a student with half the teacher's layers, or with the config of ``config_source``.
 
     Args:
-        copy_source: the :class:`ModelSource` whose matching parameters the student starts from, which may be
-            ``teacher_source``; None for a random start.
+        copy_source: the :class:`ModelSource` whose matching parameters are copied into the student (may be
+            ``teacher_source``); None for a random start.
     """
     config = student_config(teacher.config, task, config_source)
     check_fits(config, tokenizer, max_seq_length, config_source or "the student")
@@ -99,7 +99,7 @@ def student_config(teacher_config, task, config_source=None):
 
 
 def with_fresh_parts(model, source, task, seed, missing=frozenset()):
-    """The :class:`Start` of a model whose ``missing`` parameters and classifier are drawn afresh, from the seed's stream."""
+    """The :class:`Start` of a model whose ``missing`` parameters and classifier are newly initialised from the seed."""
     config = copy.deepcopy(model.config)
     config.num_labels = task.num_logits
     name_labels(config, task)
@@ -109,7 +109,7 @@ def with_fresh_parts(model, source, task, seed, missing=frozenset()):
 
 
 def copy_matching(target, source, left_out=()):
-    """Copy every parameter of ``source`` whose name and shape ``target`` has, but ``left_out``; returns their names."""
+    """Copy each parameter of ``source`` whose name and shape match ``target``'s, except ``left_out``; returns their names."""
     values = dict(source.named_parameters())
     copied = set()
     with torch.no_grad():
@@ -121,7 +121,7 @@ def copy_matching(target, source, left_out=()):
 
 
 def parameter_count(model):
-    """Number of parameters."""
+    """The number of values in all parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

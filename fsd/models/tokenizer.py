@@ -1,4 +1,4 @@
-"""The tokenizer of a model."""
+"""Loading the tokenizer of a model."""
 
 import logging
 
@@ -12,28 +12,28 @@ logger = logging.getLogger(__name__)
 
 
 def load_tokenizer(source, do_lower_case):
-    """The tokenizer in the folder of a :class:`ModelSource`; it lower-cases where ``do_lower_case`` is true.
+    """The tokenizer in the folder of a :class:`ModelSource`; it lower-cases if ``do_lower_case`` is true.
 
     Raises:
-        InputError: it cannot be loaded, or lacks a token that BERT needs.
+        InputError: the tokenizer cannot be loaded, is not a fast one, or lacks a token that BERT needs.
     """
     check_tokenizer_files(source)
 
     def load(**options):
-        # A config, so that none is read from the folder, which may be a tokenizer's alone.
+        # Passes a config, because the folder may contain only a tokenizer.
         return AutoTokenizer.from_pretrained(source.folder, config=BertConfig(), trust_remote_code=False, **options)
 
     try:
         with quiet_loading():
             tokenizer = load()
             if do_lower_case and not getattr(tokenizer, "do_lower_case", True):
-                logger.warning("--do_lower_case: the tokenizer at %s was saved as cased; lower-casing all the same", source.name)
+                logger.warning("--do_lower_case: the tokenizer at %s was saved as cased; it lower-cases now", source.name)
                 tokenizer = load(do_lower_case=True)
         needed = tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id
-    except Exception as error:  # anything from OSError to the tokenizers library's own
+    except Exception as error:  # from OSError to classes of the tokenizers library
         raise InputError(f"{source}: cannot load a tokenizer: {first_line(error)}; restore its files") from error
     if not tokenizer.is_fast:
-        raise InputError(f"{source}: it has no fast tokenizer; name a BERT's with --tokenizer_name")
+        raise InputError(f"{source}: it has no fast tokenizer; name a BERT tokenizer with --tokenizer_name")
     if None in needed:
-        raise InputError(f"{source}: the tokenizer lacks [PAD], [CLS] or [SEP]; name a BERT's with --tokenizer_name")
+        raise InputError(f"{source}: the tokenizer lacks [PAD], [CLS] or [SEP]; name a BERT tokenizer with --tokenizer_name")
     return tokenizer

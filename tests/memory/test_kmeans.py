@@ -216,7 +216,7 @@ def test_the_plan_counts_what_it_keeps():
 
 def test_the_time_it_will_take_is_told_once_in_the_first_pass(monkeypatch, caplog):
     monkeypatch.setattr(feature_source, "ESTIMATE_AFTER", 0)
-    caplog.set_level("INFO", "fsd.kmeans")
+    caplog.set_level("INFO", "fsd.memory")
     run(blobs(0), 12)
     (line,) = [record.message for record in caplog.records]
     assert "examples/s a pass takes about 0 s" in line

@@ -256,7 +256,7 @@ def test_nobody_answers(server, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arguments, reason", [
-    (["--tasks", "SNLI"], "no GLUE task"),
+    (["--tasks", "SNLI"], "not a GLUE task"),
     (["--base_url", "ftp://somewhere"], "--base_url"),
     (["--mrpc_dir", "/nonexistent"], "--mrpc_dir"),
 ])

@@ -3,18 +3,22 @@
     python scripts/hold_out.py --data_dir DATA --task_name RTE --output_dir HELD
 
 splits the official train.tsv at random into HELD/RTE/train.tsv and HELD/RTE/dev.tsv (MNLI's two dev files get the same
-rows). Give HELD as --data_dir to the other scripts.
+rows). Give HELD as --data_dir to the other scripts. HELD/RTE/split.json tells them what was split: a teacher or a memory that
+has seen the held-out rows is refused.
 """
 
+import json
 import random
 from pathlib import Path
 
 from fsd.cli.arguments import add_seed_argument
 from fsd.cli.parser import Parser, number
 from fsd.glue.files import read_split
+from fsd.glue.origin import SPLIT_FILE
 from fsd.glue.tasks import TASKS, find_task
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import check_folder, written_whole
+from fsd.system.hashes import file_hash
 from fsd.system.random_streams import stream_seed
 
 
@@ -44,7 +48,9 @@ def main():
     held_out = set(random.Random(stream_seed(args.seed, "held out")).sample(range(len(lines)), count))
     parts = {"train": [line for i, line in enumerate(lines) if i not in held_out]}
     parts |= {name: [line for i, line in enumerate(lines) if i in held_out] for name in task.dev_splits}
+    record = {"source": file_hash(split.path), "share": args.share, "seed": args.seed}
     with written_whole(folder, folder=True) as temporary:
+        (temporary / SPLIT_FILE).write_text(json.dumps(record, indent=2) + "\n")
         for name, part in parts.items():
             (temporary / task.files[name]).write_bytes(b"\n".join(header + part) + b"\n")
     for name, part in parts.items():

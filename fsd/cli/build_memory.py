@@ -2,12 +2,14 @@
 
 import logging
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from fsd.cli.checks import named_model
 from fsd.cli.experiment import deciding_settings
 from fsd.glue.dataset import train_subset
 from fsd.glue.encoding import encode_split, tokenizer_hash
+from fsd.glue.origin import check_origin
 from fsd.glue.tasks import find_task
 from fsd.memory.clustering_plan import Plan
 from fsd.memory.streaming_kmeans import cluster
@@ -16,6 +18,7 @@ from fsd.method.objective import layer_pairs
 from fsd.models.loading import freeze, load_finetuned
 from fsd.models.model_files import read_config
 from fsd.models.tokenizer import load_tokenizer
+from fsd.records.output_folder import trained_on
 from fsd.records.resuming import find_resume_point, locked_output_dir, prepare_output_dir, write_record
 from fsd.records.tracking import Tracker
 from fsd.records.versions import describe_versions, versions
@@ -46,6 +49,7 @@ def build_memory(args):
             dataset = train_subset(dataset, args.max_train_samples, args.seed)
         if args.num_centroid > len(dataset):
             raise InputError(f"--num_centroid {args.num_centroid}: only {len(dataset)} examples; lower it")
+        check_origin(f"the teacher {source.name}", trained_on(source.folder), dataset.origin)
         contents = {"model_name_or_path": model_hash(teacher), "data_dir": dataset.fingerprint}
         check_same({f"--{name}": digest for name, digest in contents.items()})
         settings = deciding_settings(args, contents)
@@ -56,6 +60,7 @@ def build_memory(args):
             )
             if point is not None:
                 facts = {"arguments": vars(args), "processes": world_size(), "versions": versions()}
+                facts["trained_on"] = asdict(dataset.origin)
                 prepare_output_dir(args.output_dir, point, settings, facts, args.overwrite_output_dir)
                 tracker = Tracker(args.run_file, point.run)
                 cluster_features(args, task, device, tokenizer, teacher, contents, dataset, tracker)
@@ -95,7 +100,8 @@ def cluster_features(args, task, device, tokenizer, teacher, contents, dataset, 
     memory = TeacherMemory(
         clustering.centroids.view(args.num_centroid, args.max_seq_length, width), clustering.counts, clustering.assignment,
         task=task.name, teacher=args.model_name_or_path, teacher_hash=contents["model_name_or_path"],
-        tokenizer_hash=tokenizer_hash(tokenizer), data_hash=dataset.data_hash, layer=layer, mask_padding=args.mask_padding,
+        tokenizer_hash=tokenizer_hash(tokenizer), data_hash=dataset.origin.rows, file_hash=dataset.origin.file,
+        split_of=dataset.origin.split_of, layer=layer, mask_padding=args.mask_padding,
         examples=len(dataset), passes=clustering.passes, inertia=clustering.inertia, seed=args.seed,
     )
     path = memory.save(args.output_dir)

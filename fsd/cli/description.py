@@ -18,7 +18,8 @@ def facts_of(args, run):
     return {
         "command": sys.argv, "arguments": vars(args), "method": run.objective.method,
         "objective": asdict(run.objective), "weights": run.objective.weights, "steps": run.steps,
-        "processes": world_size(), "train_examples": len(run.train_set), "versions": versions(),
+        "processes": world_size(), "train_examples": len(run.train_set),
+        "trained_on": asdict(run.train_set.origin), "versions": versions(),
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from fsd.cli.checks import named_checkpoint, named_model
 from fsd.cli.experiment import evaluate_saved, load_data, train_and_report, training_settings
 from fsd.glue.encoding import tokenizer_hash
+from fsd.glue.origin import DataOrigin, check_origin
 from fsd.glue.tasks import find_task
 from fsd.memory.student_memory import StudentMemory
 from fsd.memory.teacher_memory import TeacherMemory
@@ -16,7 +17,7 @@ from fsd.models.loading import freeze, load_finetuned
 from fsd.models.model_files import read_config
 from fsd.models.student import build_student, continue_student
 from fsd.models.tokenizer import load_tokenizer
-from fsd.records.output_folder import RECORD_FILE, read_record
+from fsd.records.output_folder import RECORD_FILE, read_record, trained_on
 from fsd.system.devices import pick_device
 from fsd.system.errors import InputError
 from fsd.system.hashes import model_hash, tensor_hash
@@ -46,7 +47,7 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
         contents = {"model_name_or_path": teacher_hash, "student_model_name_or_path": model_hash(start.model)}
 
         objective = make_objective(args, teacher, start.model, gamma_i, gamma_l, gamma_g, gamma_m)
-        student_memory = teacher_memory = None
+        memory = student_memory = teacher_memory = None
         if objective.needs_memory:
             memory = load_memory(args, task, teacher, teacher_hash, tokenizer, objective, teacher_memory_path)
             contents["teacher_memory_path"] = tensor_hash({"centroids": memory.centroids})
@@ -56,6 +57,10 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
 
         train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
         contents["data_dir"] = train_set.fingerprint
+        check_origin(f"the teacher {teacher_source.name}", trained_on(teacher_source.folder), train_set.origin)
+        if memory is not None:
+            built_on = DataOrigin(memory.data_hash, memory.file_hash, memory.split_of)
+            check_origin(f"the memory {teacher_memory_path}", built_on, train_set.origin)
         cache = None
         teacher.to(device)
         if args.cache_teacher:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from fsd.glue.origin import DataOrigin
 from fsd.system.hashes import json_hash, tensor_hash
 from fsd.system.random_streams import stream_seed
 
@@ -14,7 +15,7 @@ class EncodedDataset:
 
     input_ids: int32 [N, S]. token_type_ids: uint8 [N, S]. lengths: int64 [N], tokens before the padding; always on the
     CPU. labels: [N] int64 class ids or float32 scores, or None. index: the row numbers in the test file, or None.
-    fingerprint: hash of the rows, the tokenizer and the length. data_hash: hash of the rows only. device: the device of
+    fingerprint: hash of the rows, the tokenizer and the length. origin: which rows these are. device: the device of
     the batches. rows: int64 [N], the indices of a subset's examples in the whole dataset, or None.
     """
 
@@ -25,7 +26,7 @@ class EncodedDataset:
     index: list | None
     split: str
     fingerprint: str
-    data_hash: str = ""
+    origin: DataOrigin = DataOrigin()
     device: torch.device = torch.device("cpu")
     rows: torch.Tensor | None = None
 
@@ -50,7 +51,8 @@ class EncodedDataset:
             self, input_ids=self.input_ids[at], token_type_ids=self.token_type_ids[at], lengths=self.lengths[indices],
             labels=None if self.labels is None else self.labels[at],
             index=None if self.index is None else [self.index[i] for i in indices.tolist()],
-            fingerprint=json_hash([self.fingerprint, chosen]), data_hash=json_hash([self.data_hash, chosen]),
+            fingerprint=json_hash([self.fingerprint, chosen]), 
+            origin=replace(self.origin, rows=json_hash([self.origin.rows, chosen])),
             rows=indices if self.rows is None else self.rows[indices])
 
     def batch(self, indices, cut_to_longest=False, buckets=()):

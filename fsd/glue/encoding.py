@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from fsd.glue.dataset import EncodedDataset
 from fsd.glue.files import find_split, find_task_folder, read_split
+from fsd.glue.origin import DataOrigin, split_source
 from fsd.system.errors import InputError
 from fsd.system.files import written_whole
 from fsd.system.hashes import file_hash, json_hash
@@ -43,16 +44,17 @@ def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cac
     _check_tokenizer(task, tokenizer, max_seq_length)
     entries = max(tokenizer.get_vocab().values()) + 1
     path = find_split(task, data_dir, split)
-    data_hash = file_hash(path)
+    task_folder, data_hash = find_task_folder(task, data_dir), file_hash(path)
+    origin = DataOrigin(data_hash, data_hash, split_source(task_folder))
     fingerprint = json_hash(
         [CACHE_FORMAT, task.name, split, data_hash, tokenizer_hash(tokenizer), tokenizer.pad_token_id, max_seq_length]
     )
-    folder = find_task_folder(task, data_dir) / "cached_encodings"
+    folder = task_folder / "cached_encodings"
     cache = folder / f"{split}-{max_seq_length}-{fingerprint[:16]}.safetensors"
     with main_process_first():
         if cache.is_file() and not (overwrite_cache and is_main_process()):
             try:
-                return replace(_read_cache(cache, split, fingerprint), data_hash=data_hash)
+                return replace(_read_cache(cache, split, fingerprint), origin=origin)
             except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
                 logger.warning("%s is damaged (%s); encoding again", cache, error)
         dataset = _encode(read_split(task, data_dir, split), tokenizer, max_seq_length, fingerprint)
@@ -63,7 +65,7 @@ def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cac
             _write_cache(cache, dataset)
         except (InputError, SafetensorError) as error:
             logger.warning("continuing without a cache of the encoding: %s", error)
-        return replace(dataset, data_hash=data_hash)
+        return replace(dataset, origin=origin)
 
 
 def tokenizer_hash(tokenizer):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fsd.system.files import InputError
+from fsd.system.errors import InputError
 
 
 def main_metric(task, split="dev"):

@@ -27,7 +27,9 @@ class TeacherMemory:
         counts: [K] int64, number of examples of each centroid.
         assignment: [N] int64, the centroid of each training example; None in files of format 1.
         teacher: name of the teacher, for messages.
-        teacher_hash, tokenizer_hash, data_hash: identify the inputs; ``data_hash`` is "" in files of format 1.
+        teacher_hash, tokenizer_hash: identify the inputs.
+        data_hash, file_hash, split_of: identify the training data, as :class:`fsd.glue.origin.DataOrigin` does; "" in files
+            of format 1.
         layer: index into the teacher's ``hidden_states``.
         mask_padding: whether padded positions were set to zero.
         examples: N.
@@ -43,6 +45,8 @@ class TeacherMemory:
     teacher_hash: str
     tokenizer_hash: str
     data_hash: str
+    file_hash: str
+    split_of: str
     layer: int
     mask_padding: bool
     examples: int
@@ -87,7 +91,7 @@ class TeacherMemory:
         if facts["format"] not in (1, FORMAT_VERSION):
             raise InputError(f"{what}: it has format {facts['format']}, this version reads up to {FORMAT_VERSION}; {REBUILD}")
         if facts["format"] == 1 and set(tensors) == {"centroids", "counts"}:
-            facts["data_hash"], facts["sha256"] = "", tensor_hash(tensors)
+            facts |= {"data_hash": "", "file_hash": "", "split_of": "", "sha256": tensor_hash(tensors)}
             tensors["assignment"] = None
         if problem := _problem(facts, tensors):
             raise InputError(f"{what}: {problem}; {REBUILD}")

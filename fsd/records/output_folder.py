@@ -5,8 +5,10 @@ Imports nothing heavy, so that argument errors appear at once.
 
 import os
 import re
+from dataclasses import fields
 from pathlib import Path
 
+from fsd.glue.origin import DataOrigin
 from fsd.system.errors import InputError
 from fsd.system.files import check_folder, is_temporary, read_json, remove_folder
 
@@ -76,6 +78,15 @@ def remove_previous_run(output_dir):
             remove_folder(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def trained_on(folder):
+    """The :class:`fsd.glue.origin.DataOrigin` that the record in a model's folder tells; unknown where there is none."""
+    path = Path(folder) / RECORD_FILE
+    record = read_json(path) if path.is_file() else None
+    origin = record.get("trained_on") if isinstance(record, dict) else None
+    values = [origin.get(field.name, "") for field in fields(DataOrigin)] if isinstance(origin, dict) else []
+    return DataOrigin(*values) if all(isinstance(value, str) for value in values) else DataOrigin()
 
 
 def checkpoints(output_dir):

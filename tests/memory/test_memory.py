@@ -17,7 +17,7 @@ from fsd.system.hashes import tensor_hash
 
 FACTS = {
     "task": "RTE", "teacher": "folder", "teacher_hash": "a", "tokenizer_hash": "b", "layer": 11, "mask_padding": False,
-    "examples": 8, "data_hash": "c", "passes": 3, "inertia": 12.5, "seed": 42,
+    "examples": 8, "data_hash": "c", "file_hash": "d", "split_of": "e", "passes": 3, "inertia": 12.5, "seed": 42,
 }
 RUN = {
     "task": "RTE", "teacher_hash": "a", "tokenizer_hash": "b", "layer": 11, "mask_padding": False, "max_seq_length": 6,
@@ -46,11 +46,12 @@ def test_equal_memories_have_equal_bytes(memory, tmp_path):
 
 
 def test_a_file_of_the_first_format_is_still_read(memory, tmp_path):
-    facts = {name: json.dumps(value) for name, value in FACTS.items() if name != "data_hash"} | {"format_version": "1"}
+    newer = ("data_hash", "file_hash", "split_of")
+    facts = {name: json.dumps(value) for name, value in FACTS.items() if name not in newer} | {"format_version": "1"}
     save_file({"centroids": memory.centroids, "counts": memory.counts}, tmp_path / "old", facts)
     read = TeacherMemory.load(tmp_path / "old")
     assert torch.equal(read.centroids, memory.centroids) and read.assignment is None and read.data_hash == ""
-    assert {name: getattr(read, name) for name in FACTS} == FACTS | {"data_hash": ""}
+    assert {name: getattr(read, name) for name in FACTS} == FACTS | dict.fromkeys(newer, "")
 
 
 @pytest.mark.parametrize("at", [-1, -40, -150])

@@ -1,0 +1,82 @@
+"""Held-out data: what has seen their rows is refused, what was trained on other rows is named."""
+
+import json
+
+import pytest
+
+SHORT = ["--do_train", "--max_seq_length", 24, "--do_lower_case", "--task_name", "RTE"]
+
+
+@pytest.fixture
+def splits(run_script, toy_glue, tmp_path):
+    """Two splits of the same training data."""
+    for seed in (1, 2):
+        finished = run_script("scripts/hold_out.py", "--data_dir", toy_glue, "--task_name", "RTE", "--output_dir",
+                              tmp_path / f"held{seed}", "--seed", seed)
+        assert finished.status == 0, finished.err
+    return tmp_path / "held1", tmp_path / "held2"
+
+
+@pytest.fixture
+def finetune(run_script, rte_teacher, tmp_path):
+    """Call ``finetune(data, flags…)``: the folder of a teacher that was trained on these data."""
+
+    def finetune(data, *flags):
+        folder = tmp_path / f"teacher on {data.name}{len(flags)}"
+        finished = run_script("scripts/finetune_teacher.py", "--model_name_or_path", rte_teacher, "--data_dir", data, *SHORT,
+                              "--output_dir", folder, "--max_steps", 1, *flags)
+        assert finished.status == 0, finished.err
+        return folder
+
+    return finetune
+
+
+def build_memory(run_script, teacher, data, folder):
+    return run_script("train_memory.py", "--model_name_or_path", teacher, "--data_dir", data, *SHORT, "--output_dir", folder,
+                      "--num_centroid", 3)
+
+
+def distil(run_script, teacher, data, folder, *flags, script="run_glue_intra_inter.py"):
+    return run_script(script, "--model_name_or_path", teacher, "--data_dir", data, *SHORT, "--output_dir", folder,
+                      "--max_steps", 1, "--skip_teacher_eval", *flags)
+
+
+def test_the_split_tells_its_source(splits, toy_glue):
+    records = [json.loads((folder / "RTE/split.json").read_text()) for folder in splits]
+    assert records[0]["source"] == records[1]["source"] and [record["seed"] for record in records] == [1, 2]
+
+
+def test_a_teacher_that_has_seen_the_held_out_rows_is_refused(run_script, splits, finetune, toy_glue, tmp_path):
+    first, second = splits
+    for seen, words in ((toy_glue, "all of the file"), (second, "another split of the file")):
+        teacher = finetune(seen)
+        for refused in (distil(run_script, teacher, first, tmp_path / "student"),
+                        build_memory(run_script, teacher, first, tmp_path / "memory")):
+            assert refused.status == 2 and words in refused.last_line and str(teacher) in refused.last_line
+    assert not (tmp_path / "student").exists() and not (tmp_path / "memory").exists()
+
+
+def test_a_teacher_of_the_same_split_is_taken_without_a_word(run_script, splits, finetune, tmp_path, caplog):
+    finished = distil(run_script, finetune(splits[0]), splits[0], tmp_path / "student")
+    assert finished.status == 0 and "other rows" not in caplog.text
+
+
+def test_a_memory_that_has_seen_the_held_out_rows_is_refused(run_script, splits, finetune, rte_teacher, toy_glue, tmp_path):
+    assert build_memory(run_script, rte_teacher, toy_glue, tmp_path / "memory").status == 0
+    refused = distil(run_script, rte_teacher, splits[0], tmp_path / "student", "--teacher_memory_path", tmp_path / "memory",
+                     script="run_glue_global.py")
+    assert refused.status == 2 and "the memory" in refused.last_line and "all of the file" in refused.last_line
+
+
+def test_other_rows_are_named_in_one_warning(run_script, finetune, toy_glue, tmp_path, caplog):
+    teacher = finetune(toy_glue, "--max_train_samples", 40)
+    finished = distil(run_script, teacher, toy_glue, tmp_path / "student")
+    assert finished.status == 0
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "was trained on other rows" in warning and str(teacher) in warning
+
+
+def test_a_damaged_record_of_a_split_is_told(run_script, splits, rte_teacher, tmp_path):
+    (splits[0] / "RTE/split.json").write_text("[]")
+    refused = distil(run_script, rte_teacher, splits[0], tmp_path / "student")
+    assert refused.status == 2 and "split.json" in refused.last_line

@@ -3,9 +3,8 @@
 # After teacher.sh and memory.sh: bash scripts/fsd_g.sh RTE [any flag of run_glue_global.py]
 set -euo pipefail
 
-BETA=${BETA:-0.1}
-GAMMA_M=${GAMMA_M:-0.0001}
-
 source "$(dirname -- "${BASH_SOURCE[0]}")/settings.sh"
+default BETA 0.1
+default GAMMA_M 0.0001
 
 distil run_glue_global.py --teacher_memory_path "$MEMORY" --beta "$BETA" --gamma_m "$GAMMA_M" "$@"

@@ -3,10 +3,9 @@
 # After teacher.sh: bash scripts/fsd_il.sh RTE [any flag of run_glue_all.py]
 set -euo pipefail
 
-BETA=${BETA:-3}
-GAMMA_I=${GAMMA_I:-1}
-GAMMA_L=${GAMMA_L:-1}
-
 source "$(dirname -- "${BASH_SOURCE[0]}")/settings.sh"
+default BETA 3
+default GAMMA_I 1
+default GAMMA_L 1
 
 distil run_glue_all.py --beta "$BETA" --gamma_i "$GAMMA_I" --gamma_l "$GAMMA_L" --gamma_g 0.0 "$@"

@@ -3,8 +3,7 @@
 # After teacher.sh: bash scripts/fsd_l.sh RTE [any flag of run_glue_intra_inter.py]
 set -euo pipefail
 
-BETA=${BETA:-10}
-
 source "$(dirname -- "${BASH_SOURCE[0]}")/settings.sh"
+default BETA 10
 
 distil run_glue_intra_inter.py --beta "$BETA" "$@"

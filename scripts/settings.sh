@@ -1,4 +1,4 @@
-# The settings that the experiment scripts share. Each script sets its own values and then sources this file.
+# The settings that the experiment scripts share. Each script sources this file and then sets what is its own.
 #
 # The first argument is the task. All other arguments, such as --overwrite_output_dir, go to the Python program.
 # Every setting, here and in the scripts, can come from the environment: BETA=5 SEED=1 bash scripts/fsd_i.sh RTE
@@ -24,19 +24,27 @@ TEACHER=${TEACHER:-$PROJECT/experiments/$TASK/teacher}     # teacher.sh writes i
 MEMORY=${MEMORY:-$PROJECT/experiments/$TASK/memory}        # memory.sh writes it, fsd_g.sh and fsd_ilg.sh read it
 RUNS=${RUNS:-$PROJECT/experiments/runs}                    # TensorBoard
 RESULTS=${RESULTS:-$PROJECT/experiments/results.csv}       # one row for each finished run
-BATCH_SIZE=${BATCH_SIZE:-32}
-MAX_SEQ_LENGTH=${MAX_SEQ_LENGTH:-128}
 SEED=${SEED:-42}
-OUT=${OUT:-$PROJECT/experiments/$TASK/$NAME-$SEED}         # the student
+
+# Gives a setting its default. A setting that the environment changes becomes part of the student's folder name.
+changes=
+default() {
+    local value=${!1:-$2}
+    if [[ $value != "$2" ]]; then changes+=-$(printf %s "$1" | tr A-Z a-z)$value; fi
+    printf -v "$1" %s "$value"
+}
+default BATCH_SIZE 32
+default MAX_SEQ_LENGTH 128
+default MASK_PADDING ""    # 1 leaves padding out of the structures; this is much faster on short texts
 
 # The paper prints its grids but not the values that it chose. The values here and in the students' scripts are ours.
 # The loss weights were chosen on a fifth of the training data of CoLA and STS-B, held out with scripts/hold_out.py,
 # for students of 3 layers and width 384 (docs/reproduction.md). Those students did best at LEARNING_RATE=2e-4;
 # 5e-5 is what BERT-base takes.
-ALPHA=${ALPHA:-0.5}
-TEMPERATURE=${TEMPERATURE:-5}
-EPOCHS=${EPOCHS:-4}
-LEARNING_RATE=${LEARNING_RATE:-5e-5}
+default ALPHA 0.5
+default TEMPERATURE 5
+default EPOCHS 4
+default LEARNING_RATE 5e-5
 
 if [[ -z ${PYTHON:-} ]]; then
     PYTHON=$PROJECT/.venv/bin/python
@@ -48,11 +56,8 @@ common=(
     --per_gpu_train_batch_size "$BATCH_SIZE" --max_seq_length "$MAX_SEQ_LENGTH" --seed "$SEED"
 )
 
-# MASK_PADDING=1 leaves padding out of the structures. This is much faster on short texts.
-# The array may be empty. bash 3.2, which macOS has, takes an empty array for an unset variable, which is an error.
-# So write it as ${padding[@]+"${padding[@]}"}.
 padding=()
-if [[ -n ${MASK_PADDING:-} ]]; then padding=(--mask_padding); fi
+if [[ -n $MASK_PADDING ]]; then padding=(--mask_padding); fi
 
 # Prints a program's command line, ready to be copied, and runs the program.
 run() {
@@ -63,6 +68,7 @@ run() {
 
 # Runs a distillation: the flags that all methods share, then the flags of this method.
 distil() {
+    OUT=${OUT:-$PROJECT/experiments/$TASK/$NAME-$SEED$changes}
     run "$1" "${common[@]}" --model_name_or_path "$TEACHER" --output_dir "$OUT" \
         --student_model_type bert --student_model_name_or_path "$OUT" \
         --copy_teacher --model_name_or_path_for_copy "$BASE" --do_eval --results_file "$RESULTS" \

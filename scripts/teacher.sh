@@ -6,9 +6,6 @@
 # scripts/hold_out.py, four epochs were better than two.
 set -euo pipefail
 
-EPOCHS=${EPOCHS:-4}
-LEARNING_RATE=${LEARNING_RATE:-5e-5}
-
 source "$(dirname -- "${BASH_SOURCE[0]}")/settings.sh"
 
 run scripts/finetune_teacher.py "${common[@]}" --model_name_or_path "$BASE" --output_dir "$TEACHER" --do_eval \

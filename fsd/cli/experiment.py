@@ -88,7 +88,8 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
     check_same({f"--{name}": digest for name, digest in contents.items()})
     settings = deciding_settings(args, contents)
     with locked_output_dir(args.output_dir):
-        kind = f"{run.task.name}-{run.objective.method}-{args.seed}"
+        beta = f"-beta{args.beta:g}" if run.objective.compared_pairs else ""
+        kind = f"{run.task.name}-{run.objective.method}{beta}-lr{args.learning_rate:g}-{args.seed}"
         point = find_resume_point(
             args.output_dir, settings, kind, resume=args.resume, overwrite=args.overwrite_output_dir, checkpoint=checkpoint
         )

@@ -67,10 +67,20 @@ def test_student(lab, teacher_and_memory, name, tmp_path):
     assert json.loads((out / "config.json").read_text())["num_hidden_layers"] == 2
     assert (out / "student_memory.safetensors").exists() == (name in ("fsd_g", "fsd_ilg"))
     assert "acc" in (out / "eval_results.txt").read_text()
-    assert list(lab["RUNS"].glob(f"RTE-{name.upper()}-7-*"))
+    assert list(lab["RUNS"].glob(f"RTE-{name.upper()}-*-7-*"))
     assert "the\\ teacher" in printed  # the command line as it can be pasted
     with open(lab["RESULTS"], newline="") as file:
         assert str(out) in {row["output_dir"] for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize(("settings", "folder"), [
+    ({}, "fsd_i-42"), ({"BETA": 5, "SEED": 1}, "fsd_i-1-beta5"), ({"BETA": 10}, "fsd_i-42"),
+    ({"MASK_PADDING": 1, "LEARNING_RATE": "2e-4"}, "fsd_i-42-mask_padding1-learning_rate2e-4"),
+])
+def test_a_setting_that_is_changed_is_in_the_name_of_the_folder(settings, folder):
+    status, printed, errors = bash("fsd_i.sh", "RTE", PYTHON="/bin/echo", **settings)
+    assert status == 0, errors
+    assert f"--output_dir {ROOT / 'experiments/RTE' / folder} --student" in printed
 
 
 def test_a_second_run_writes_over_nothing(lab, teacher_and_memory):

@@ -14,11 +14,12 @@ logger = logging.getLogger(__name__)
 
 
 def facts_of(args, run):
-    """Facts for readers of ``training_args.json``: the flags, the objective, the versions."""
+    """Facts for readers of ``training_args.json``: the flags, the objective, the training data's hash, the versions."""
     return {
         "command": sys.argv, "arguments": vars(args), "method": run.objective.method,
         "objective": asdict(run.objective), "weights": run.objective.weights, "steps": run.steps,
-        "processes": world_size(), "train_examples": len(run.train_set), "versions": versions(),
+        "processes": world_size(), "train_examples": len(run.train_set),
+        "train_data": run.train_set.data_hash, "versions": versions(),
     }
 
 

@@ -13,7 +13,7 @@ from fsd.system.files import check_folder, is_temporary, read_json, remove_folde
 RUN_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
     "added_tokens.json", "student_memory.safetensors", "training_args.json", "eval_results.txt", "predictions",
-    "memory.safetensors", "clustering.safetensors",
+    "README.md", "memory.safetensors", "clustering.safetensors",
 )
 RECORD_FILE = "training_args.json"  # the run's settings; marks the folder as one of ours
 STATE_TENSORS, STATE_VALUES = "training_state.safetensors", "training_state.json"  # of a checkpoint

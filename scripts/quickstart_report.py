@@ -14,12 +14,12 @@ from pathlib import Path
 from fsd.cli.arguments import add_hardware_arguments
 from fsd.cli.parser import Parser
 from fsd.glue.tasks import METRIC_NAMES, find_task
-from fsd.records.results import read_results
+from fsd.records.results import path_of_row, read_results
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import check_folder, read_json, written_whole
 
-METHODS = ("teacher", "KD", "FSD_I", "FSD_L", "FSD_G", "FSD_IL", "FSD_ILG")
-COLORS = dict(zip(METHODS, ("#888888", "#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00"), strict=True))
+METHODS = ("teacher", "fine-tuning", "KD", "FSD_I", "FSD_L", "FSD_G", "FSD_IL", "FSD_ILG")
+COLORS = dict(zip(METHODS, ("#888888", "#56b4e9", "#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00"), strict=True))
 PANELS = {
     "cross_entropy": "task loss", "dark_knowledge": "dark knowledge", "intra": "intra-feature loss",
     "local_inter": "local inter-feature loss", "global_cosine": "global inter-feature loss, cosine part",
@@ -56,7 +56,7 @@ def runs_to_compare(path):
     if not Path(path).is_file():
         raise InputError(f"--results_file {path}: no such file; name the one that the runs wrote")
     rows = read_results(path)
-    methods = ["teacher" if row["method"] == "fine-tuning" else row["method"] for row in rows]
+    methods = ["teacher" if is_teacher(row) else row["method"] for row in rows]
     tasks = sorted({row["task"] for row in rows})
     if len(tasks) != 1 or set(methods) - set(METHODS):
         raise InputError(f"--results_file {path}: runs of one task with methods among {', '.join(METHODS)} are compared, not "
@@ -66,7 +66,15 @@ def runs_to_compare(path):
         for name in (*METRIC_NAMES, "seconds"):
             if row[name] and not is_finite(row[name]):
                 raise InputError(f"--results_file {path}: {method}'s last row: {name} is {row[name]!r}, not a number; correct it")
-    return {method: last[method] for method in METHODS if method in last}
+    return {
+        method: last[method] | {"output_dir": path_of_row(last[method]["output_dir"], path)}
+        for method in METHODS if method in last
+    }
+
+
+def is_teacher(row):
+    """Whether a row is the teacher's. Rows of older versions have no role; there fine-tuning makes the teacher."""
+    return row["role"] == "teacher" if row["role"] else row["method"] == "fine-tuning"
 
 
 def is_finite(text):

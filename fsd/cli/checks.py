@@ -112,10 +112,16 @@ def named_model(args, name):
 
 
 def check_models(args):
-    """Raise an ``InputError`` if a model is neither a folder nor on the hub; downloads models from the hub."""
+    """InputError for models that are neither there nor on the hub; those of the hub are downloaded."""
     for name in MODELS:
-        if name != "student_model_name_or_path" or not args.do_train:  # without this model, training starts with a fresh student
+        if name != "student_model_name_or_path" or not args.do_train or not starts_fresh(args):
             named_model(args, name)
+
+
+def starts_fresh(args):
+    """Whether ``--student_model_name_or_path`` names no model to start from: it is missing, or it is the output folder."""
+    name = getattr(args, "student_model_name_or_path", None)
+    return not name or os.path.realpath(name) == os.path.realpath(args.output_dir)
 
 
 def named_checkpoint(args):

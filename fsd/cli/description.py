@@ -6,6 +6,8 @@ import time
 from dataclasses import asdict
 
 from fsd.models.student import parameter_count
+from fsd.records.output_folder import trained_on
+from fsd.records.results import path_for_row
 from fsd.records.versions import commit, describe_versions, versions
 from fsd.system.devices import describe_device
 from fsd.system.processes import world_size
@@ -14,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def facts_of(args, run):
-    """Facts for readers of ``training_args.json``: the flags, the objective, the versions."""
+    """Facts for readers of ``training_args.json``: the flags, the objective, the training data's hash, the versions."""
     return {
         "command": sys.argv, "arguments": vars(args), "method": run.objective.method,
         "objective": asdict(run.objective), "weights": run.objective.weights, "steps": run.steps,
@@ -56,18 +58,41 @@ def describe(args, run, start, point, tensorboard_folder):
 
 
 def result_row(args, run, start, metrics, seconds):
-    """A finished run's row in the results file."""
-    objective = run.objective
+    """A finished run's row in the results file. Cells of settings that played no part are empty."""
+    objective, student = run.objective, run.student.config
+
+    def place(path):
+        return path_for_row(path, args.results_file)
+
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S"), "task": run.task.name, "method": objective.method,
-        "teacher": args.model_name_or_path if objective.needs_teacher else "", "output_dir": args.output_dir,
-        "seed": args.seed, "alpha": objective.alpha, "beta": objective.beta, "temperature": objective.temperature,
-        "gamma_i": objective.gamma_i, "gamma_l": objective.gamma_l, "gamma_g": objective.gamma_g,
-        "gamma_m": objective.gamma_m, "do_layerwise": getattr(args, "do_layerwise", ""), "mask_padding": args.mask_padding,
-        "copied_from": start.source, "train_samples": len(run.train_set), "max_seq_length": args.max_seq_length,
+        "role": "student" if hasattr(args, "student_model_name_or_path") else "teacher",
+        "output_dir": place(args.output_dir), "seed": args.seed, "mask_padding": args.mask_padding,
+        "copied_from": place(start.source), "student_layers": student.num_hidden_layers,
+        "student_hidden_size": student.hidden_size, "parameters": parameter_count(run.student),
+        "train_samples": len(run.train_set), "train_data": run.train_set.origin.rows, "max_seq_length": args.max_seq_length,
         "batch_size": run.batch_size, "accumulation": args.gradient_accumulation_steps,
-        "epochs": args.num_train_epochs, "steps": run.steps, "learning_rate": args.learning_rate,
+        "epochs": round(run.steps / run.steps_per_epoch, 4), "steps": run.steps, "learning_rate": args.learning_rate,
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "float32", "group_by_length": args.group_by_length,
-        "compile": args.compile, "cache_teacher": run.teacher_cache is not None, **metrics, "seconds": round(seconds, 1),
+        "compile": args.compile, **settings_in_use(args, objective), **metrics, "seconds": round(seconds, 1),
         "commit": commit(),
-    }
+    } | ({"teacher": place(args.model_name_or_path), "teacher_data": trained_on(args.model_name_or_path).rows,
+          "cache_teacher": run.teacher_cache is not None} if objective.needs_teacher else {})
+
+
+def settings_in_use(args, objective):
+    """Column → value, for the settings of the objective that some loss of it reads."""
+    used = set(objective.weights)
+    gammas = {"gamma_i": objective.gamma_i, "gamma_l": objective.gamma_l, "gamma_g": objective.gamma_g}
+    values = {name: gamma for name, gamma in gammas.items() if objective.beta * gamma != 0}
+    if values:
+        values["beta"] = objective.beta
+    if objective.needs_memory:
+        values["gamma_m"] = objective.gamma_m
+    if used & {"intra", "local_inter"}:
+        values["do_layerwise"] = args.do_layerwise
+    if "dark_knowledge" in used:
+        values["temperature"] = objective.temperature
+    if objective.needs_teacher:
+        values["alpha"] = objective.alpha
+    return values

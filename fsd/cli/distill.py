@@ -1,10 +1,8 @@
 """Distil a student from the arguments: train, evaluate and record it."""
 
-import logging
-import os
 from pathlib import Path
 
-from fsd.cli.checks import named_checkpoint, named_model
+from fsd.cli.checks import named_checkpoint, named_model, starts_fresh
 from fsd.cli.experiment import evaluate_saved, load_data, train_and_report, training_settings
 from fsd.glue.encoding import tokenizer_hash
 from fsd.glue.origin import DataOrigin, check_origin
@@ -25,8 +23,6 @@ from fsd.system.logs import start_logging
 from fsd.system.processes import process_group
 from fsd.training.run import Run
 from fsd.training.teacher_cache import TeacherCache
-
-logger = logging.getLogger(__name__)
 
 
 def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_memory_path=None):
@@ -107,14 +103,7 @@ def student_start(args, teacher, teacher_source, task, tokenizer):
 
 def starting_student(args):
     """The model that ``--student_model_name_or_path`` names as the student's start, or None for a fresh student."""
-    name = args.student_model_name_or_path
-    if not name or os.path.realpath(name) == os.path.realpath(args.output_dir):
-        return None
-    try:
-        return named_model(args, "student_model_name_or_path")
-    except InputError:
-        logger.info("--student_model_name_or_path %s: no folder and no model on the hub, so the student starts fresh", name)
-        return None
+    return None if starts_fresh(args) else named_model(args, "student_model_name_or_path")
 
 
 def make_objective(args, teacher, student, gamma_i, gamma_l, gamma_g, gamma_m):

@@ -14,6 +14,7 @@ from fsd.models.hub import find_model
 from fsd.models.loading import load_finetuned
 from fsd.models.tokenizer import load_tokenizer
 from fsd.records.checkpoints import keep_newest, save_model
+from fsd.records.model_card import write_model_card
 from fsd.records.output_folder import checkpoints
 from fsd.records.results import append_result
 from fsd.records.resuming import CONTENT, find_resume_point, locked_output_dir, prepare_output_dir, write_record
@@ -112,6 +113,8 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
             save_model(args.output_dir, run.student, run.tokenizer, run.student_memory)
         metrics = report(args, run, test_sets, tracker)
         if is_main_process():
+            teacher = args.model_name_or_path if run.objective.needs_teacher else None
+            write_model_card(args.output_dir, run, metrics, teacher, start.source)
             append_result(args.results_file, result_row(args, run, start, metrics, seconds) | {"run": point.run})
         write_record(args.output_dir, point, settings, facts, finished=True)
         logger.info("%s on %s, %d steps in %.1f s: %s", run.objective.method, run.task.name, run.steps, seconds,

@@ -39,9 +39,11 @@ def kd_loss(student_logits, teacher_logits, temperature):
         student_logits, teacher_logits = at_least_float32(student_logits), at_least_float32(teacher_logits)
         if student_logits.shape[-1] == 1:
             return F.mse_loss(student_logits, teacher_logits)
-        student = F.log_softmax(student_logits / temperature, dim=-1)
-        teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
-        return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+        # At a high temperature the two distributions differ by less than float32 can tell.
+        student = F.log_softmax(student_logits.double() / temperature, dim=-1)
+        teacher = F.log_softmax(teacher_logits.double() / temperature, dim=-1)
+        divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+        return (divergence * temperature**2).to(student_logits.dtype)
 
 
 def intra_feature_loss(student_hidden, teacher_hidden, mask=None):

@@ -80,6 +80,7 @@ def freeze(model):
 def put_labels_in_order(model, task, what):
     """Permute the classifier to the task's label order if the names in the model's config have another order."""
     if task.regression:
+        name_labels(model.config, task)
         return
     try:
         order = label_order(task, model.config.id2label)
@@ -94,7 +95,8 @@ def put_labels_in_order(model, task, what):
 
 
 def name_labels(config, task):
-    """Write the task's label names into a model's config."""
+    """Write the task's label names into a model's config, and for transformers' pipelines whether it predicts a score."""
+    config.problem_type = "regression" if task.regression else "single_label_classification"
     if not task.regression:
         config.id2label = dict(enumerate(task.labels))
         config.label2id = {label: index for index, label in enumerate(task.labels)}

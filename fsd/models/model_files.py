@@ -62,6 +62,8 @@ def make_config(values, what):
             raise InputError(f"{what}: {reason} ({name}), and this works on plain BERTs only; name another")
     if values.get("position_embedding_type", "absolute") not in ("absolute", None):
         raise InputError(f"{what}: its positions are not absolute (position_embedding_type); name another")
+    if values.get("id2label") is None and isinstance(label2id := values.get("label2id"), dict):
+        values = values | {"id2label": {str(at): label for label, at in label2id.items()}}
     labels = values.get("id2label")
     known = {name: values[name] for name in ENTRIES if name in values}
     for name in ("id2label", "num_labels"):

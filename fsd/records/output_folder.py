@@ -3,19 +3,22 @@
 Imports nothing heavy, so that argument errors appear at once.
 """
 
+import contextlib
 import os
 import re
 from dataclasses import fields
 from pathlib import Path
 
 from fsd.glue.origin import DataOrigin
+from fsd.glue.tasks import TASKS
 from fsd.system.errors import InputError
 from fsd.system.files import check_folder, is_temporary, read_json, remove_folder
 
+PREDICTIONS = "predictions"  # folder of the leaderboard's files
 RUN_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
-    "added_tokens.json", "student_memory.safetensors", "training_args.json", "eval_results.txt", "predictions",
-    "memory.safetensors", "clustering.safetensors",
+    "added_tokens.json", "student_memory.safetensors", "training_args.json", "eval_results.txt", PREDICTIONS,
+    "README.md", "memory.safetensors", "clustering.safetensors",
 )
 RECORD_FILE = "training_args.json"  # the run's settings; marks the folder as one of ours
 STATE_TENSORS, STATE_VALUES = "training_state.safetensors", "training_state.json"  # of a checkpoint
@@ -73,11 +76,11 @@ def remove_previous_run(output_dir):
     for _, path in checkpoints(output_dir):
         remove_folder(path)
     # The record goes last: until then, the folder is still recognized as one of ours.
-    for path in [output_dir / name for name in RUN_FILES if name != RECORD_FILE] + [output_dir / RECORD_FILE]:
-        if path.is_dir() and not path.is_symlink():
-            remove_folder(path)
-        else:
-            path.unlink(missing_ok=True)
+    predictions = [f"{PREDICTIONS}/{name}" for task in TASKS for name in task.leaderboard_files.values()]
+    for name in (*predictions, *(name for name in RUN_FILES if name not in (PREDICTIONS, RECORD_FILE)), RECORD_FILE):
+        (output_dir / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # missing, or a user's own file is in it
+        (output_dir / PREDICTIONS).rmdir()
 
 
 def trained_on(folder):
@@ -92,7 +95,8 @@ def trained_on(folder):
 def checkpoints(output_dir):
     """[(step, path)] of the checkpoint-N folders, oldest first."""
     folders = Path(output_dir).glob("checkpoint-*")
-    found = [(re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in folders if path.is_dir()]
+    ours = (path for path in folders if (path / RECORD_FILE).is_file())  # other programs name theirs alike
+    found = [(re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in ours]
     return sorted((int(match[1]), path) for match, path in found if match)
 
 

@@ -14,10 +14,11 @@ from fsd.system.files import check_folder, written_whole
 from fsd.system.locks import exclusive_lock
 
 RESULT_COLUMNS = (
-    "time", "task", "method", "teacher", "output_dir", "seed", "alpha", "beta", "temperature", "gamma_i", "gamma_l",
-    "gamma_g", "gamma_m", "do_layerwise", "mask_padding", "copied_from", "train_samples", "max_seq_length", "batch_size",
-    "accumulation", "epochs", "steps", "learning_rate", "precision", "group_by_length", "compile",
-    "cache_teacher", *METRIC_NAMES, "seconds", "commit", "run",
+    "time", "task", "method", "role", "teacher", "output_dir", "seed", "alpha", "beta", "temperature", "gamma_i", "gamma_l",
+    "gamma_g", "gamma_m", "do_layerwise", "mask_padding", "copied_from", "student_layers", "student_hidden_size",
+    "parameters", "train_samples", "train_data", "teacher_data", "max_seq_length", "batch_size", "accumulation", "epochs",
+    "steps", "learning_rate", "precision", "group_by_length", "compile", "cache_teacher", *METRIC_NAMES, "seconds", "commit",
+    "run",
 )
 
 
@@ -33,44 +34,73 @@ def check_results_file(path):
 def read_results(path):
     """The rows of the results file, as dictionaries of text; an empty list if the file is missing or empty.
 
+    Columns are read by name. Cells of columns that the file does not have are empty.
+
     Raises:
-        InputError: it cannot be read, or another version or program wrote it; the message names file and line.
+        InputError: it cannot be read, or another program wrote it; the message names file and line.
     """
-    what, line, rows = f"--results_file {path}", 1, []
+    return _read(path)[1]
+
+
+def _read(path):
+    """(columns of the file, its rows)."""
+    what, line, columns, rows = f"--results_file {path}", 1, RESULT_COLUMNS, []
     if not os.path.exists(path) or not os.path.getsize(path):
-        return rows
+        return columns, rows
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.reader(file, strict=True)
-            if tuple(next(reader, ())) != RESULT_COLUMNS:
-                raise InputError(f"{what}:1: its columns are not this version's; move it away or name another file")
+            columns = tuple(next(reader, ()))
+            if unknown := [name for name in columns if name not in RESULT_COLUMNS] or not columns:
+                named = f" ({unknown[0]!r} is none of them)" if columns else ""
+                raise InputError(f"{what}:1: its columns are not this program's{named}; move it away or name another file")
+            if len(set(columns)) < len(columns):
+                raise InputError(f"{what}:1: a column is there twice; fix the header, or move the file away")
             for row in reader:
                 line = reader.line_num
-                if len(row) != len(RESULT_COLUMNS):
-                    fields = f"{len(row)} fields instead of {len(RESULT_COLUMNS)}"
+                if len(row) != len(columns):
+                    fields = f"{len(row)} fields instead of {len(columns)}"
                     raise InputError(f"{what}:{line}: {fields}; fix the row, or move the file away")
-                rows.append(dict(zip(RESULT_COLUMNS, row, strict=True)))
+                rows.append(dict.fromkeys(RESULT_COLUMNS, "") | dict(zip(columns, row, strict=True)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{what}: cannot read it beyond line {line}: {error}; fix it, or move it away") from error
-    return rows
+    return columns, rows
 
 
 def append_result(path, row):
-    """Append one row to the results file, unless the run has one. A lock keeps parallel runs from losing rows."""
+    """Append one row to the results file, unless the run has one. A lock keeps parallel runs from losing rows.
+
+    A file of an older version, which has fewer columns, is written again with all columns.
+    """
     path = Path(os.path.realpath(path))  # writes to a link's target, so that the link stays
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(path.with_name(f".{path.name}.lock")):
             check_results_file(path)
-            if any(known["run"] == row["run"] for known in read_results(path)):
+            columns, rows = _read(path)
+            if any(known["run"] == row["run"] for known in rows):
                 return
-            old = path.read_bytes() if path.exists() else b""
+            old = path.read_bytes() if path.exists() and columns == RESULT_COLUMNS else b""
             text = io.StringIO(newline="")
             writer = csv.DictWriter(text, RESULT_COLUMNS, restval="", lineterminator="\n")
             if not old:
                 writer.writeheader()
+                writer.writerows(rows)
             writer.writerow(row)
             with written_whole(path) as temporary:
                 temporary.write_bytes(old + (b"\n" if old and not old.endswith(b"\n") else b"") + text.getvalue().encode())
     except OSError as error:
         raise InputError(f"--results_file {path}: cannot write there: {error.strerror}") from error
+
+
+def path_for_row(path, results_file):
+    """A path as rows hold it: relative to the results file's folder. Names of the hub and empty cells stay."""
+    if not path or not os.path.exists(path):
+        return path or ""
+    return os.path.relpath(os.path.realpath(path), os.path.dirname(os.path.realpath(results_file)))
+
+
+def path_of_row(path, results_file):
+    """The path that a row holds, from the working directory. Older rows are absolute, or relative to where the run started."""
+    beside = os.path.join(os.path.dirname(os.path.realpath(results_file)), path)
+    return beside if path and os.path.exists(beside) else path

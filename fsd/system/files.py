@@ -75,6 +75,9 @@ def _flush(path):
 
 def remove_folder(path):
     """Remove a folder. If interrupted, the folder is still complete or already gone."""
+    if path.is_symlink():  # what it leads to stays
+        path.unlink()
+        return
     doomed = path.with_name(f".{path.name}.removed.tmp")
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(path, doomed)

@@ -1,7 +1,7 @@
 """A cache of the frozen teacher's logits and compared hidden states over the training set.
 
-It is filled before the first step, in batches that depend only on the data, and rounded to half precision. So a run gives
-the same bits with a new cache and with an old one, whichever method and seed filled it.
+It is filled before the first step, in batches that depend only on the data and the padding mode, and rounded to half
+precision. So an entry has the same bits whichever run made it, and a run gives the same bits with a new or an old cache.
 """
 
 import logging
@@ -16,13 +16,13 @@ from fsd.models.forward import forward
 from fsd.system.devices import autocast, free_ram
 from fsd.system.errors import InputError
 from fsd.system.files import put_in_place, read_json, write_json
-from fsd.system.hashes import json_hash
+from fsd.system.hashes import file_hash, json_hash
 from fsd.system.locks import exclusive_lock
 from fsd.system.logs import progress_bar
 
 logger = logging.getLogger(__name__)
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 BATCH_SIZE = 32  # constant, because rounding depends on it
 HALF = np.dtype(np.float16)
 
@@ -31,12 +31,16 @@ class TeacherCache:
     """Logits [N, C] and, for each of ``layers``, the hidden states of N training examples, in float16.
 
     Args:
-        place: "ram", or a folder. In a folder the outputs are memory-mapped and later runs reuse them. Their key is a hash
-            of the teacher, the data and its length, the layers, the padding mode and the precision.
+        place: "ram", or a folder. In a folder the outputs are memory-mapped and later runs reuse them. The logits and each
+            layer are entries of their own in one folder for each teacher, data and their length, padding mode and
+            precision. Its ``cache.json`` keeps the entries' checksums.
         teacher_hash: :func:`fsd.system.hashes.model_hash` of the teacher.
         dataset: :class:`fsd.glue.dataset.EncodedDataset`; :meth:`batch` returns tensors on its device.
         mask_padding: keep only an example's own tokens; otherwise all positions.
         precision: the half-precision dtype that the teacher runs in, or None for float32.
+
+    Attributes:
+        outputs: entry's name → tensor, for the entries that are there.
 
     Raises:
         InputError: the outputs do not fit, or the folder cannot be used.
@@ -48,61 +52,79 @@ class TeacherCache:
         lengths = dataset.lengths if mask_padding else torch.full_like(dataset.lengths, dataset.input_ids.shape[1])
         self.bounds = [0, *lengths.cumsum(0).tolist()]
         self.shapes = {"logits": (len(dataset), teacher.config.num_labels)}
-        self.shapes |= {f"hidden_states_{layer}": (self.bounds[-1], teacher.config.hidden_size) for layer in self.layers}
-        self.outputs = None
+        self.shapes |= {_entry(layer): (self.bounds[-1], teacher.config.hidden_size) for layer in self.layers}
+        self.outputs = {}
         self.facts = {
-            "format": CACHE_FORMAT, "teacher": teacher_hash, "data": dataset.fingerprint, "layers": list(self.layers),
-            "mask_padding": mask_padding, "precision": str(precision or torch.float32),
+            "format": CACHE_FORMAT, "teacher": teacher_hash, "data": dataset.fingerprint, "mask_padding": mask_padding,
+            "precision": str(precision or torch.float32),
         }
         self.folder = None if place == "ram" else Path(place) / json_hash(self.facts)[:32]
         if self.folder is None:
             self._check_size(free_ram(), "--cache_teacher ram", "RAM")
-        elif not self._open():
-            self._check_folder(Path(place))
+        else:
+            self._open()
+            if self.missing:
+                self._check_folder(Path(place))
+
+    @property
+    def missing(self):
+        """Names of the entries that are not there."""
+        return [name for name in self.shapes if name not in self.outputs]
 
     @property
     def size(self):
-        """Size of the outputs in bytes."""
-        return sum(rows * columns * HALF.itemsize for rows, columns in self.shapes.values())
+        """Size of all entries in bytes."""
+        return self._size(self.shapes)
+
+    def _size(self, names):
+        return sum(rows * columns * HALF.itemsize for rows, columns in map(self.shapes.get, names))
 
     def describe(self):
-        """One line: what the cache holds, where, and its size."""
+        """One line: what the cache holds, where, its size, and what is missing."""
         layers = f" and hidden states {', '.join(map(str, self.layers))}" if self.layers else ""
-        state = "found there" if self.outputs is not None else "to be filled"
+        missing = ", ".join(self.missing) if self.outputs else "all"
+        state = f"to be filled: {missing}" if self.missing else "found there"
         return f"teacher's logits{layers}, {self.size / 1e9:.3g} GB in {self.folder or 'RAM'}, {state}"
 
     def fill(self):
-        """Compute the outputs, unless the cache has them. If several runs share a folder, one computes and the others wait."""
-        if self.outputs is not None:
+        """Compute the missing entries. If several runs share a folder, one computes and the others wait."""
+        if not self.missing:
             return
         if self.folder is None:
-            self.outputs = {name: np.empty(shape, HALF) for name, shape in self.shapes.items()}
-            self._compute()
-            self._as_tensors()
+            arrays = {name: np.empty(shape, HALF) for name, shape in self.shapes.items()}
+            self._compute(arrays)
+            self.outputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
             return
         lock = self.folder.with_name(f".{self.folder.name}.lock")
         try:
             with exclusive_lock(lock, on_wait=lambda: logger.info("waiting until another run has filled %s", self.folder)):
-                if not self._open():
+                self._open()
+                if self.missing:
                     self._fill_folder()
         except OSError as error:
             raise InputError(f"--cache_teacher: cannot write {self.folder}: {error.strerror or error}") from error
 
     def _fill_folder(self):
-        partial = self.folder.with_name(f".{self.folder.name}.partial")
+        names, partial = self.missing, self.folder / ".partial"
+        if damaged := [name for name in names if os.path.lexists(self._path(name))]:
+            logger.warning("%s: damaged or incomplete: %s; made again", self.folder, ", ".join(damaged))
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            self.outputs = {name: _mapped(partial / f"{name}.npy", shape) for name, shape in self.shapes.items()}
-            self._compute()
-            for output in self.outputs.values():
-                output.flush()
-            write_json(partial / "cache.json", self.facts)
-            shutil.rmtree(self.folder, ignore_errors=True)
-            put_in_place(partial, self.folder)
+            arrays = {name: _mapped(partial / f"{name}.npy", self.shapes[name]) for name in names}
+            self._compute(arrays)
+            for array in arrays.values():
+                array.flush()
+            sums = self._checksums() | {name: file_hash(partial / f"{name}.npy") for name in names}
+            for name in names:
+                _make_way(self._path(name))
+                put_in_place(partial / f"{name}.npy", self._path(name))
+            _make_way(self.folder / "cache.json")
+            write_json(self.folder / "cache.json", self.facts | {"sha256": sums})
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        if not self._open():
+        self._open()
+        if self.missing:
             raise InputError(f"--cache_teacher: {self.folder} does not hold what was written; check the disk")
 
     def batch(self, indices, size):
@@ -114,7 +136,7 @@ class TeacherCache:
         logits = self.outputs["logits"][indices]
         hidden = {}
         for layer in self.layers:
-            stored = self.outputs[f"hidden_states_{layer}"]
+            stored = self.outputs[_entry(layer)]
             rows = torch.empty(len(examples), size, stored.shape[1], dtype=torch.float16)
             for row, example in zip(rows, examples, strict=True):
                 start, end = self.bounds[example], self.bounds[example + 1]
@@ -124,41 +146,52 @@ class TeacherCache:
         return self.dataset.on_device(logits), hidden
 
     @torch.no_grad()
-    def _compute(self):
-        """Run the teacher once over the examples, sorted by length if that saves padding."""
-        cut = self.mask_padding or not self.layers
+    def _compute(self, arrays):
+        """Run the teacher once over the examples and store its outputs in ``arrays``, by the entries' names.
+
+        With ``mask_padding`` the examples run sorted by length, which saves padding; otherwise in order, at full length.
+        """
+        cut, layers = self.mask_padding, [layer for layer in self.layers if _entry(layer) in arrays]
         order = self.dataset.lengths.argsort(stable=True) if cut else torch.arange(len(self.dataset))
         with progress_bar(total=len(order), desc="caching the teacher's outputs", unit="example") as bar:
             for indices in order.split(BATCH_SIZE):
                 with autocast(self.dataset.device, self.precision):
-                    logits, hidden = forward(self.teacher, self.dataset.batch(indices, cut_to_longest=cut), self.layers)
-                self.outputs["logits"][indices] = logits.half().cpu().numpy()
-                for layer in self.layers:
-                    stored, rows = self.outputs[f"hidden_states_{layer}"], hidden[layer].half().cpu().numpy()
+                    logits, hidden = forward(self.teacher, self.dataset.batch(indices, cut_to_longest=cut), layers)
+                if "logits" in arrays:
+                    arrays["logits"][indices] = logits.half().cpu().numpy()
+                for layer in layers:
+                    stored, rows = arrays[_entry(layer)], hidden[layer].half().cpu().numpy()
                     for row, example in zip(rows, indices.tolist(), strict=True):
                         start, end = self.bounds[example], self.bounds[example + 1]
                         stored[start:end] = row[: end - start]
                 bar.update(len(indices))
 
-    def _open(self):
-        """Map the files in the folder; False if they are not complete or do not match."""
-        try:
-            facts = read_json(self.folder / "cache.json")
-            files = {name: self.folder / f"{name}.npy" for name in self.shapes}
-            if not all(path.is_file() for path in files.values()):
-                return False
-            # torch wants writable arrays; mode "c" makes them writable without changing the files.
-            outputs = {name: np.load(path, "c", allow_pickle=False) for name, path in files.items()}
-            if facts != self.facts or any(o.shape != self.shapes[n] or o.dtype != HALF for n, o in outputs.items()):
-                return False
-        except Exception:  # NumPy raises all kinds of errors for a damaged header
-            return False
-        self.outputs = outputs
-        self._as_tensors()
-        return True
+    def _path(self, name):
+        return self.folder / f"{name}.npy"
 
-    def _as_tensors(self):
-        self.outputs = {name: torch.from_numpy(output) for name, output in self.outputs.items()}
+    def _checksums(self):
+        """Entry's name → SHA-256 of its file, from ``cache.json``; empty if that is missing or damaged."""
+        try:
+            written = read_json(self.folder / "cache.json")
+        except InputError:
+            return {}
+        sums = written.pop("sha256", None) if isinstance(written, dict) else None
+        return sums if written == self.facts and isinstance(sums, dict) else {}
+
+    def _open(self):
+        """Map the files of the missing entries that are complete and match their checksums."""
+        sums = self._checksums()
+        for name in self.missing:
+            path = self._path(name)
+            try:
+                if not path.is_file() or file_hash(path) != sums.get(name):
+                    continue
+                # torch wants writable arrays; mode "c" makes them writable without changing the files.
+                array = np.load(path, "c", allow_pickle=False)
+            except Exception:  # NumPy raises all kinds of errors for a damaged header
+                continue
+            if array.shape == self.shapes[name] and array.dtype == HALF:
+                self.outputs[name] = torch.from_numpy(array)
 
     def _check_folder(self, place):
         try:
@@ -171,11 +204,22 @@ class TeacherCache:
         self._check_size(free, f"--cache_teacher {place}", "disk space")
 
     def _check_size(self, free, what, kind):
-        if free is not None and self.size > free:
+        size = self._size(self.missing)
+        if free is not None and size > free:
             raise InputError(
-                f"{what}: the teacher's outputs take {self.size / 1e9:.1f} GB of {kind}, {free / 1e9:.1f} GB are free; "
+                f"{what}: the teacher's outputs take {size / 1e9:.1f} GB of {kind}, {free / 1e9:.1f} GB are free; "
                 "--mask_padding keeps fewer positions, and without --cache_teacher none are kept"
             )
+
+
+def _entry(layer):
+    return f"hidden_states_{layer}"
+
+
+def _make_way(path):
+    """Remove a folder that stands where a file belongs."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
 
 
 def _mapped(path, shape):

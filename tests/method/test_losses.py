@@ -647,3 +647,14 @@ def test_unrelated_structures_give_no_nan():
             assert 13 < loss.item() <= NO_CKA + 1e-4  # CKA is below 1e-6
             (gradient,) = torch.autograd.grad(loss, student)
             assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 100.0, 1_000.0, 10_000.0])
+def test_dark_knowledge_is_no_rounding_noise_at_a_high_temperature(temperature):
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(32, 3, generator=generator) for _ in range(2))
+    z_s, z_t = student.double() / temperature, teacher.double() / temperature
+    p, q = torch.softmax(z_t, -1), torch.softmax(z_s, -1)
+    # log1p keeps the digits where p and q are nearly equal.
+    expected = temperature**2 * -(p * torch.log1p((q - p) / p)).sum(-1).mean()
+    assert kd_loss(student, teacher, temperature).item() == pytest.approx(expected.item(), rel=1e-4)

@@ -5,10 +5,10 @@ from argparse import Namespace
 
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, pipeline
 
 from fsd.cli.distill import starting_student
-from fsd.glue.tasks import find_task
+from fsd.glue.tasks import TASKS, find_task
 from fsd.models.hub import find_model
 from fsd.models.loading import freeze, load_finetuned, load_pretrained
 from fsd.models.student import build_for_finetuning, build_student, continue_student
@@ -85,9 +85,44 @@ def test_a_starting_student_is_taken_as_it_is(rte_teacher, save_bert, tmp_path):
 
 
 def test_the_output_folder_or_nothing_is_a_fresh_start(tmp_path):
-    for name in (str(tmp_path / "out"), str(tmp_path / "elsewhere"), None):
+    for name in (str(tmp_path / "out"), None):
         args = Namespace(student_model_name_or_path=name, output_dir=str(tmp_path / "out"), cache_dir=None)
         assert starting_student(args) is None
+
+
+def test_a_starting_student_that_is_not_there_is_refused(tmp_path):
+    args = Namespace(student_model_name_or_path=str(tmp_path / "misspelt"), output_dir=str(tmp_path / "out"), cache_dir=None)
+    with pytest.raises(InputError, match="--student_model_name_or_path .*misspelt: there is no such folder"):
+        starting_student(args)
+
+
+def test_names_that_stand_in_label2id_alone_count(build, save_bert, tmp_path):
+    folder = save_bert(tmp_path / "teacher", "MNLI")
+    in_order, _ = build(MNLI, folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config["id2label"]
+    config["label2id"] = {"entailment": 0, "neutral": 1, "contradiction": 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    teacher, _ = build(MNLI, folder)
+    assert torch.equal(teacher.classifier.weight, in_order.classifier.weight[[2, 0, 1]])
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_pipelines_answer_as_the_evaluation_does(task, save_bert, tmp_path):
+    """With the class's name, or for STS-B with the score itself."""
+    source = find_model(save_bert(tmp_path / "model", task.name), "--model_name_or_path")
+    tokenizer = load_tokenizer(source, False)
+    model = load_finetuned(source, task, tokenizer, 24)
+    model.save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    texts = {"text": "A dog runs.", "text_pair": "It rains."} if task.pair else {"text": "A dog runs."}
+    answer = pipeline("text-classification", model=str(tmp_path / "saved"))(texts)
+    with torch.no_grad():
+        logits = model.eval()(**tokenizer(*texts.values(), return_tensors="pt")).logits[0]
+    if task.regression:
+        assert answer["score"] == pytest.approx(logits.item(), abs=1e-4)  # one batch of one, in float32
+    else:
+        assert answer["label"] == task.labels[int(logits.argmax())]
 
 
 def reorder_labels(folder, names):

@@ -1,5 +1,6 @@
 """The quickstart's table and figure, from runs as the scripts leave them."""
 
+import shutil
 import struct
 
 import pytest
@@ -52,6 +53,23 @@ def test_table_and_figure(runs, run_script, tmp_path):
     picture = runs["figure"].read_bytes()
     width, height = struct.unpack(">II", picture[16:24])
     assert picture.startswith(b"\x89PNG") and width > height > 500
+
+
+def test_a_student_without_a_teacher_is_not_the_teacher_and_paths_are_beside_the_results(runs, run_script, tmp_path):
+    row = {"task": "RTE", "method": "fine-tuning", "role": "student", "acc": 0.25, "seconds": 1.0, "run": "RTE-alone-1"}
+    (tmp_path / "runs/RTE-KD-1").rename(tmp_path / "runs/RTE-alone-1")
+    shutil.copytree(tmp_path / "runs/RTE-alone-1", tmp_path / "runs/RTE-KD-1")
+    append_result(runs["results_file"], row | {"output_dir": "KD"})
+    kept = tmp_path / "moved"
+    kept.mkdir()
+    for name in ("results.csv", "KD", "teacher", "FSD_ILG"):
+        (tmp_path / name).rename(kept / name)
+    text = (kept / "results.csv").read_text().replace(f"{tmp_path}/", "")
+    (kept / "results.csv").write_text(text)
+    ended = run_script("scripts/quickstart_report.py", "--no_cuda", *as_flags(runs | {"results_file": kept / "results.csv"}))
+    assert ended.status == 0, ended.err
+    scores = {line.split()[0]: line.split()[1] for line in ended.out.splitlines() if line.startswith(("teacher", "fine-tuning"))}
+    assert scores == {"teacher": "0.900", "fine-tuning": "0.250"}
 
 
 def test_runs_of_two_tasks_are_refused(runs, run_script, tmp_path):

@@ -163,8 +163,8 @@ def compare_files(alone, killed):
     if files[0].keys() != files[1].keys():
         found.append(f"files {sorted(map(str, files[0].keys() ^ files[1].keys()))} are in only one of the two runs")
     for name in files[0].keys() & files[1].keys():
-        # training_args.json and training_state.json hold times and names.
-        if files[0][name].is_file() and name.name not in ("training_args.json", "training_state.json"):
+        # training_args.json and training_state.json hold times and names, README.md the versions with the commit.
+        if files[0][name].is_file() and name.name not in ("training_args.json", "training_state.json", "README.md"):
             contents = [content(paths[name]) for paths in files]
             if contents[0] != contents[1]:
                 found.append(f"{name} has different content")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -81,14 +82,34 @@ def test_a_cold_a_warm_a_rebuilt_cache_and_one_in_memory_train_the_same_bits(dis
     assert same(cold, distil("ram", "--cache_teacher", "ram", *flags))
 
 
-def test_the_cache_serves_every_method_that_compares_the_same_layers(distil, tmp_path):
-    distil("intra", "--internal", "--cache_teacher", tmp_path / "cache")
-    distil("local", "--cache_teacher", tmp_path / "cache")
-    assert len(list((tmp_path / "cache").rglob("cache.json"))) == 1
+def test_the_cache_serves_every_method_and_adds_only_what_is_missing(distil, tmp_path):
+    def written():
+        return {path.relative_to(tmp_path / "cache"): path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")}
+
     distil("kd", "--beta", 0, "--cache_teacher", tmp_path / "cache")
+    logits = written()
+    distil("intra", "--internal", "--cache_teacher", tmp_path / "cache")
+    assert len(logits) == 1 and len(written()) == 2 and logits.items() < written().items()
+    every = written()
+    distil("local", "--cache_teacher", tmp_path / "cache")
+    distil("kd again", "--beta", 0, "--cache_teacher", tmp_path / "cache")
+    assert written() == every
     distil("masked", "--mask_padding", "--cache_teacher", tmp_path / "cache")
     distil("subset", "--max_train_samples", 40, "--cache_teacher", tmp_path / "cache")
-    assert len(list((tmp_path / "cache").rglob("cache.json"))) == 4
+    assert len(list((tmp_path / "cache").rglob("cache.json"))) == 3
+
+
+@pytest.mark.parametrize("mask_padding", [False, True])
+def test_an_entry_has_the_same_bits_whichever_run_made_it(dataset, teacher, tmp_path, mask_padding):
+    def files(place, *runs):
+        for layers in runs:
+            cache = TeacherCache(tmp_path / place, teacher, model_hash(teacher), dataset, layers, mask_padding)
+            cache.fill()
+        return {path.name: path.read_bytes() for path in cache.folder.glob("*.npy")}
+
+    together = files("together", [1, 3])
+    assert len(together) == 3
+    assert files("apart", [], [3], [1]) == together == files("other order", [1], [3, 1])
 
 
 @pytest.mark.parametrize("mask_padding", [False, True])
@@ -117,12 +138,19 @@ def archive():
     return file.getvalue()
 
 
-def test_a_damaged_cache_is_made_again_and_no_pickle_is_read(dataset, teacher, tmp_path):
-    def filled():
+@pytest.fixture
+def filled(dataset, teacher, tmp_path):
+    """Call ``filled()``: the cache in a folder, filled, and a copy of a few of its hidden states."""
+
+    def fill():
         cache = TeacherCache(tmp_path, teacher, model_hash(teacher), dataset, [3], True)
         cache.fill()
-        return cache, cache.batch(torch.arange(5), 12)[1][3]
+        return cache, cache.batch(torch.arange(5), 12)[1][3].clone()
 
+    return fill
+
+
+def test_a_damaged_cache_is_made_again_and_no_pickle_is_read(filled, tmp_path):
     cache, expected = filled()
     hidden = cache.folder / "hidden_states_3.npy"
     content = hidden.read_bytes()
@@ -132,18 +160,44 @@ def test_a_damaged_cache_is_made_again_and_no_pickle_is_read(dataset, teacher, t
         assert torch.equal(filled()[1], expected)
     np.save(hidden, np.array([print]), allow_pickle=True)
     assert torch.equal(filled()[1], expected)
-    (cache.folder / "cache.json").write_text("{}")
-    assert torch.equal(filled()[1], expected)
-    assert not list(tmp_path.glob("*.partial"))
+    for damage in ("{}", "[]", "{", '{"sha256": 3}'):
+        (cache.folder / "cache.json").write_text(damage)
+        assert torch.equal(filled()[1], expected)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_flipped_bytes_are_found_and_only_their_entry_is_made_again(filled, caplog):
+    cache, expected = filled()
+    logits, hidden = cache.folder / "logits.npy", cache.folder / "hidden_states_3.npy"
+    before = logits.stat().st_mtime_ns
+    content = hidden.read_bytes()
+    for damage in (b"\x00\x3c", np.float16("nan").tobytes()):
+        hidden.write_bytes(content[:-200] + damage * 100)
+        caplog.clear()
+        assert torch.equal(filled()[1], expected) and hidden.read_bytes() == content
+        warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warnings) == 1 and "hidden_states_3" in warnings[0] and "logits" not in warnings[0]
+    assert logits.stat().st_mtime_ns == before
+    caplog.clear()
+    assert torch.equal(filled()[1], expected) and not caplog.records
+
+
+@pytest.mark.parametrize("name", ["hidden_states_3.npy", "cache.json"])
+def test_a_folder_or_a_pipe_in_place_of_a_file_is_replaced(filled, name):
+    cache, expected = filled()
+    for make in (os.mkdir, os.mkfifo):
+        (cache.folder / name).unlink()
+        make(cache.folder / name)
+        assert torch.equal(filled()[1], expected) and (cache.folder / name).is_file()
 
 
 def test_what_a_killed_run_left_is_not_read(dataset, teacher, tmp_path, monkeypatch):
     cache = TeacherCache(tmp_path, teacher, model_hash(teacher), dataset, [3], True)
-    monkeypatch.setattr(teacher_cache.TeacherCache, "_compute", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(teacher_cache.TeacherCache, "_compute", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         cache.fill()
     monkeypatch.undo()
-    assert TeacherCache(tmp_path, teacher, model_hash(teacher), dataset, [3], True).outputs is None
+    assert TeacherCache(tmp_path, teacher, model_hash(teacher), dataset, [3], True).missing == ["logits", "hidden_states_3"]
 
 
 def test_outputs_that_do_not_fit_are_refused_beforehand(dataset, teacher, tmp_path, monkeypatch):

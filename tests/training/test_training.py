@@ -125,6 +125,16 @@ def test_tensorboard_and_results_hold_every_loss_and_metric(distil, memory, tmp_
     assert (folder / "eval_results.txt").read_text() == f"acc = {row['acc']}\n"
 
 
+def test_the_record_holds_the_hash_of_the_training_data(distil):
+    def train_data(name, *flags):
+        folder = distil("run_glue_intra_inter.py", name, "--beta", 0, "--max_steps", 1, *flags)
+        return json.loads((folder / "training_args.json").read_text())["trained_on"]["rows"]
+
+    whole = train_data("whole")
+    assert len(whole) == 64 and whole == train_data("another length", "--max_seq_length", 16)
+    assert whole != train_data("subset", "--max_train_samples", 40)
+
+
 def test_max_steps_is_exact_and_leftover_batches_count(distil, tmp_path):
     """70 examples in 16s are 5 batches; in pairs, 3 updates an epoch, the last of one batch."""
     distil("run_glue_intra_inter.py", "steps", "--beta", 0, "--max_steps", 5, "--logging_steps", 1)

@@ -1,0 +1,81 @@
+"""The model card: a ``README.md`` in a trained model's folder, as the Hugging Face hub reads it. It holds no absolute path."""
+
+import json
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from fsd.models.student import parameter_count
+from fsd.records.versions import describe_versions
+from fsd.system.files import write_text
+
+CARD_FILE = "README.md"
+HUB_METRICS = {"acc": "accuracy", "mcc": "matthews_correlation", "f1": "f1", "pearson": "pearsonr", "spearmanr": "spearmanr"}
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+
+
+def write_model_card(output_dir, run, metrics, teacher, source):
+    """Write the card of a finished :class:`fsd.training.run.Run`.
+
+    Args:
+        metrics: its dev scores, name → value; empty if it was not evaluated.
+        teacher: name or path of its teacher, or None.
+        source: name or path of the model that its parameters were copied from; empty if there is none.
+    """
+    base = next((name for name in (source, teacher) if name and is_hub_name(name)), None)
+    text = front_matter(base, metrics) + body(run, metrics, teacher, source)
+    write_text(Path(output_dir) / CARD_FILE, text.encode(errors="replace").decode())  # a path need not be UTF-8
+
+
+def front_matter(base, metrics):
+    """The YAML block that the hub reads."""
+    names = dict.fromkeys(HUB_METRICS[key] for key in (name.split("/")[-1] for name in metrics) if key in HUB_METRICS)
+    lines = ["---", "language: en", "library_name: transformers", "pipeline_tag: text-classification"]
+    lines += [f"base_model: {json.dumps(base)}"] if base else []
+    lines += ["datasets:", "- glue"]
+    lines += ["metrics:", *(f"- {name}" for name in names)] if names else []
+    return "\n".join([*lines, "---", "", ""])
+
+
+def body(run, metrics, teacher, source):
+    """The card's text."""
+    config, settings = run.student.config, run.settings
+    scores = [f"| {name} | {value:.4f} |" for name, value in metrics.items()]
+    shape = f"{config.num_hidden_layers} layers of width {config.hidden_size}, {parameter_count(run.student):,} parameters"
+    lines = [
+        f"# BERT for GLUE {run.task.name}, trained with {run.objective.method}", "",
+        f"- method: {run.objective.method}", f"- objective: {run.objective.formula()}", f"- model: {shape}",
+        f"- teacher: {code(public_name(teacher))}" if teacher else "- teacher: none",
+        f"- parameters copied from: {code(public_name(source))}" if source else "- parameters: newly initialised",
+        f"- training: {run.steps} steps on {len(run.train_set)} examples of {run.task.name}, seed {settings.seed}",
+        f"- training data: SHA-256 {run.train_set.origin.rows}", f"- versions: {describe_versions()}", "",
+        "## Scores on dev", "", *(["| metric | value |", "|---|---|", *scores] if scores else ["The model was not evaluated."]),
+        "", "## Command", "", "```bash", public_command(sys.argv), "```", "",
+    ]
+    return "\n".join(lines)
+
+
+def is_hub_name(name):
+    """Whether a name is one on the hub, and not a path."""
+    return bool(HUB_NAME.fullmatch(name)) and not os.path.exists(name)
+
+
+def public_name(path):
+    """A path without the folders of this machine: the last part of an absolute one; a relative path or a name stays."""
+    return os.path.basename(os.path.normpath(path)) if os.path.isabs(path) else path
+
+
+def public_command(arguments):
+    """The command on one line; of absolute paths only the last part."""
+    parts = []
+    for part in arguments:
+        flag, equals, value = part.partition("=") if part.startswith("--") else ("", "", part)
+        parts.append(flag + equals + public_name(value))
+    return " ".join(shlex.join(["python", *parts]).split("\n"))
+
+
+def code(text):
+    """Text as code in Markdown."""
+    return f"`{' '.join(text.replace('`', ' ').split())}`"

@@ -1,0 +1,46 @@
+"""What --overwrite_output_dir and saving remove: files of ours, and nothing else."""
+
+import pytest
+
+from fsd.records.checkpoints import keep_newest
+from fsd.records.output_folder import checkpoints, remove_previous_run
+from fsd.system.files import remove_folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A finished run with checkpoints of ours, beside files of other programs and of the user's."""
+    for step in (2, 10):
+        (tmp_path / f"out/checkpoint-{step}").mkdir(parents=True)
+        (tmp_path / f"out/checkpoint-{step}/training_args.json").write_text("{}")
+    (tmp_path / "out/checkpoint-40").mkdir()
+    (tmp_path / "out/checkpoint-40/trainer_state.json").write_text("{}")
+    (tmp_path / "out/predictions").mkdir()
+    for name in ("predictions/RTE.tsv", "predictions/mine.tsv", "config.json", "training_args.json", "notes.txt"):
+        (tmp_path / "out" / name).write_text("x")
+    return tmp_path / "out"
+
+
+def test_another_programs_checkpoint_and_the_users_files_stay(folder):
+    remove_previous_run(folder)
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert left == {"checkpoint-40/trainer_state.json", "predictions/mine.tsv", "notes.txt"}
+
+
+def test_a_folder_of_predictions_goes_when_it_is_empty(folder):
+    (folder / "predictions/mine.tsv").unlink()
+    remove_previous_run(folder)
+    assert not (folder / "predictions").exists()
+
+
+def test_only_checkpoints_of_ours_are_counted_and_removed(folder):
+    assert [step for step, _ in checkpoints(folder)] == [2, 10]
+    keep_newest(folder, 1)
+    assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-10", "checkpoint-40"]
+
+
+def test_of_a_checkpoint_that_was_moved_and_linked_back_the_link_goes(folder, tmp_path):
+    (folder / "checkpoint-2").rename(tmp_path / "elsewhere")
+    (folder / "checkpoint-2").symlink_to(tmp_path / "elsewhere")
+    remove_folder(folder / "checkpoint-2")
+    assert not (folder / "checkpoint-2").is_symlink() and (tmp_path / "elsewhere/training_args.json").exists()

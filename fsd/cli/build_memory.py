@@ -106,7 +106,8 @@ def cluster_features(args, task, device, tokenizer, teacher, contents, dataset, 
     )
     path = memory.save(args.output_dir)
     seconds = time.perf_counter() - began
-    tracker.finish(vars(args), {"inertia": clustering.inertia, "seconds": seconds}, clustering.passes)
+    shape = {"task": task.name, "K": args.num_centroid, "max_seq_length": args.max_seq_length, "seed": args.seed}
+    tracker.finish(shape, {"inertia": clustering.inertia, "seconds": seconds}, clustering.passes)
     logger.info("wrote %s: %d centroids, %d to %d examples each, inertia %.6g, %.1f s", path, args.num_centroid,
                 clustering.counts.min(), clustering.counts.max(), clustering.inertia, seconds)
 

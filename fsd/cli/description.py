@@ -80,6 +80,17 @@ def result_row(args, run, start, metrics, seconds):
           "cache_teacher": run.teacher_cache is not None} if objective.needs_teacher else {})
 
 
+def hyperparameters(args, run):
+    """Name → value of what a run is compared by, the same names for every method and task; 0 for what plays no part."""
+    weights = dict.fromkeys(("alpha", "temperature", "beta", "gamma_i", "gamma_l", "gamma_g", "gamma_m"), 0.0)
+    used = {name: value for name, value in settings_in_use(args, run.objective).items() if name in weights}
+    names = ("mask_padding", "max_seq_length", "learning_rate", "num_train_epochs", "warmup_steps", "weight_decay", "seed")
+    return {
+        "task": run.task.name, "method": run.objective.method, **weights, **used, "batch_size": run.batch_size,
+        "steps": run.steps, **{name: getattr(args, name) for name in names},
+    }
+
+
 def settings_in_use(args, objective):
     """Column → value, for the settings of the objective that some loss of it reads."""
     used = set(objective.weights)

@@ -6,10 +6,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from fsd.cli.checks import named_model
-from fsd.cli.description import describe, facts_of, result_row
+from fsd.cli.description import describe, facts_of, hyperparameters, result_row
 from fsd.glue.dataset import train_subset
 from fsd.glue.encoding import encode_split
 from fsd.glue.files import has_split
+from fsd.glue.tasks import METRIC_NAMES
 from fsd.models.hub import find_model
 from fsd.models.loading import load_finetuned
 from fsd.models.tokenizer import load_tokenizer
@@ -141,7 +142,7 @@ def report(args, run, test_sets, tracker):
         write_eval_results(args.output_dir, metrics)
         evaluate_checkpoints(args, run.task, run.tokenizer, run.dev_sets, run.device)
     predict(args, run.student, run.task, test_sets)
-    tracker.finish({"method": run.objective.method, **vars(args)}, metrics, run.steps)
+    tracker.finish(hyperparameters(args, run), metrics, run.steps, METRIC_NAMES)
     return metrics
 
 

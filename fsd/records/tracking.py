@@ -46,13 +46,17 @@ class Tracker:
             if self.writer:
                 self.writer.flush()
 
-    def finish(self, hyperparameters, metrics, step):
-        """Write the hyper-parameters with the final metrics, and close."""
+    def finish(self, hyperparameters, metrics, step, all_metrics=()):
+        """Write the hyper-parameters with the final metrics, and close.
+
+        TensorBoard's HParams page takes its columns from the first run that it reads. So every run passes the same
+        hyper-parameters (name → bool, number or text), and with ``all_metrics`` the names of all metrics of all tasks.
+        """
         if not self.writer:
             return
-        plain = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in hyperparameters.items()}
         self.scalars("final", metrics, step)
+        names = dict.fromkeys([*all_metrics, *metrics])
         with self._writing():
-            for summary in hparams(plain, {f"final/{name}": value for name, value in metrics.items()}):
+            for summary in hparams(hyperparameters, {f"final/{name}": 0 for name in names}):
                 self.writer.file_writer.add_summary(summary)
             self.writer.close()

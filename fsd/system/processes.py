@@ -46,15 +46,27 @@ def process_group(device):
         yield
         return
     global _patient_group
-    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        if name not in os.environ:
-            size = os.environ["WORLD_SIZE"]
-            raise InputError(f"WORLD_SIZE is {size} in the environment, but {name} is not set; start processes with torchrun")
+    check_environment()
     with _one_line_for_a_lost_process():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         _patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
     yield
     dist.destroy_process_group()  # skipped after an error, when it could wait forever
+
+
+def check_environment():
+    """InputError if the variables that torchrun sets are missing, or are not numbers of processes and of a port."""
+    size = os.environ["WORLD_SIZE"]
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if name not in os.environ:
+            raise InputError(f"WORLD_SIZE is {size} in the environment, but {name} is not set; start processes with torchrun")
+    highest_rank = int(size) - 1 if size.isdecimal() else 0
+    for name, least, most in (("WORLD_SIZE", 1, 2**31), ("RANK", 0, highest_rank), ("LOCAL_RANK", 0, highest_rank),
+                              ("MASTER_PORT", 1, 65535)):
+        value = os.environ[name]
+        if not value.isdecimal() or not least <= int(value) <= most:
+            raise InputError(f"{name} is {value!r} in the environment, not a whole number from {least} to {most}; start "
+                             "processes with torchrun, or unset it")
 
 
 @contextmanager

@@ -137,6 +137,17 @@ def test_an_environment_that_is_not_torchruns_is_told(run_script, flags, monkeyp
     assert finished.status == 2 and "WORLD_SIZE is 2 in the environment, but RANK is not set" in finished.last_line
 
 
+@pytest.mark.parametrize(("name", "value"), [
+    ("MASTER_PORT", "abc"), ("MASTER_PORT", "70000"), ("RANK", "x"), ("RANK", "2"), ("LOCAL_RANK", "-1"), ("WORLD_SIZE", "two"),
+])
+def test_a_variable_of_torchruns_that_is_no_number_of_its_range_is_told(run_script, flags, monkeypatch, name, value):
+    sound = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    for variable, content in (sound | {name: value}).items():
+        monkeypatch.setenv(variable, content)
+    finished = run_script("run_glue_intra_inter.py", *sum(flags, []), "--output_dir", "out")
+    assert finished.status == 2 and f"{name} is '{value}' in the environment" in finished.err
+
+
 def test_one_process_of_torchrun_makes_no_process_group(run_script, flags, monkeypatch, tmp_path):
     for name, value in {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)

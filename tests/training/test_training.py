@@ -7,6 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from fsd.glue.tasks import METRIC_NAMES
 
 LENGTH = 24
 
@@ -202,3 +205,20 @@ def test_one_loss_that_decides_everything_is_warned_of(run_script, toy_glue, rte
     )
     assert finished.status == 0, finished.err
     assert "global_distance is over 100 times all other losses together; lower --gamma_m or --beta" in finished.err
+
+
+def test_every_run_declares_the_same_columns_on_the_hparams_page(distil, memory, tmp_path):
+    columns = []
+    for name, script, flags in (("kd", "run_glue_intra_inter.py", ["--beta", 0]),
+                                ("ilg", "run_glue_all.py", ["--teacher_memory_path", memory, "--do_eval"])):
+        distil(script, name, "--max_steps", 1, *flags)
+        (run,) = (tmp_path / "runs" / name).iterdir()
+        events = EventAccumulator(str(run)).Reload()
+        content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+        experiment = HParamsPluginData.FromString(content).experiment
+        columns.append(([info.name for info in experiment.hparam_infos], [info.name.tag for info in experiment.metric_infos]))
+    assert columns[0] == columns[1]
+    hparams, metrics = columns[0]
+    assert {"task", "method", "beta", "gamma_i", "gamma_m", "learning_rate"} <= set(hparams)
+    assert not {"output_dir", "local_rank", "overwrite_cache"} & set(hparams)
+    assert {f"final/{name}" for name in METRIC_NAMES} == set(metrics)

@@ -230,7 +230,7 @@ def test_runs_side_by_side_share_data_caches_and_results(command, toy_glue, tmp_
         _, errors = run.communicate()
         assert run.returncode == 0, errors
     assert_same_results(tmp_path / "first", tmp_path / "second")
-    assert sorted(row["output_dir"] for row in rows(tmp_path)) == [str(tmp_path / "first"), str(tmp_path / "second")]
+    assert sorted(row["output_dir"] for row in rows(tmp_path)) == ["first", "second"]
     assert len(list((data / "cached_encodings").iterdir())) == 2  # train and dev
     assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 1
 

@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 
 from fsd.models.student import parameter_count
+from fsd.records.output_folder import CARD_FILE, CARD_MARK, is_our_card
 from fsd.records.versions import describe_versions
 from fsd.system.files import write_text
 
-CARD_FILE = "README.md"
 HUB_METRICS = {"acc": "accuracy", "mcc": "matthews_correlation", "f1": "f1", "pearson": "pearsonr", "spearmanr": "spearmanr"}
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
 def write_model_card(output_dir, run, metrics, teacher, source):
-    """Write the card of a finished :class:`fsd.training.run.Run`.
+    """Write the card of a finished :class:`fsd.training.run.Run`; a ``README.md`` of the user's own stays as it is.
 
     Args:
         metrics: its dev scores, name → value; empty if it was not evaluated.
@@ -26,7 +26,9 @@ def write_model_card(output_dir, run, metrics, teacher, source):
     """
     base = next((name for name in (source, teacher) if name and is_hub_name(name)), None)
     text = front_matter(base, metrics) + body(run, metrics, teacher, source)
-    write_text(Path(output_dir) / CARD_FILE, text.encode(errors="replace").decode())  # a path need not be UTF-8
+    path = Path(output_dir) / CARD_FILE
+    if not path.exists() or is_our_card(path):
+        write_text(path, text.encode(errors="replace").decode())  # a path need not be UTF-8
 
 
 def front_matter(base, metrics):
@@ -45,7 +47,7 @@ def body(run, metrics, teacher, source):
     scores = [f"| {name} | {value:.4f} |" for name, value in metrics.items()]
     shape = f"{config.num_hidden_layers} layers of width {config.hidden_size}, {parameter_count(run.student):,} parameters"
     lines = [
-        f"# BERT for GLUE {run.task.name}, trained with {run.objective.method}", "",
+        f"# BERT for GLUE {run.task.name}, trained with {run.objective.method}", "", CARD_MARK, "",
         f"- method: {run.objective.method}", f"- objective: {run.objective.formula()}", f"- model: {shape}",
         f"- teacher: {code(public_name(teacher))}" if teacher else "- teacher: none",
         f"- parameters copied from: {code(public_name(source))}" if source else "- parameters: newly initialised",

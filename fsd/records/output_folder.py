@@ -14,11 +14,12 @@ from fsd.glue.tasks import TASKS
 from fsd.system.errors import InputError
 from fsd.system.files import check_folder, is_temporary, read_json, remove_folder
 
+CARD_FILE, CARD_MARK = "README.md", "<!-- model card by fsd -->"  # a README.md without the mark is the user's own
 PREDICTIONS = "predictions"  # folder of the leaderboard's files
 RUN_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
     "added_tokens.json", "student_memory.safetensors", "training_args.json", "eval_results.txt", PREDICTIONS,
-    "README.md", "memory.safetensors", "clustering.safetensors",
+    "memory.safetensors", "clustering.safetensors",
 )
 RECORD_FILE = "training_args.json"  # the run's settings; marks the folder as one of ours
 STATE_TENSORS, STATE_VALUES = "training_state.safetensors", "training_state.json"  # of a checkpoint
@@ -79,8 +80,15 @@ def remove_previous_run(output_dir):
     predictions = [f"{PREDICTIONS}/{name}" for task in TASKS for name in task.leaderboard_files.values()]
     for name in (*predictions, *(name for name in RUN_FILES if name not in (PREDICTIONS, RECORD_FILE)), RECORD_FILE):
         (output_dir / name).unlink(missing_ok=True)
+    if is_our_card(output_dir / CARD_FILE):
+        (output_dir / CARD_FILE).unlink()
     with contextlib.suppress(OSError):  # missing, or a user's own file is in it
         (output_dir / PREDICTIONS).rmdir()
+
+
+def is_our_card(path):
+    """Whether a file is a model card that a run of ours wrote."""
+    return path.is_file() and CARD_MARK in path.read_text(encoding="utf-8", errors="replace")
 
 
 def trained_on(folder):

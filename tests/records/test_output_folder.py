@@ -3,7 +3,7 @@
 import pytest
 
 from fsd.records.checkpoints import keep_newest
-from fsd.records.output_folder import checkpoints, remove_previous_run
+from fsd.records.output_folder import CARD_MARK, checkpoints, remove_previous_run
 from fsd.system.files import remove_folder
 
 
@@ -44,3 +44,12 @@ def test_of_a_checkpoint_that_was_moved_and_linked_back_the_link_goes(folder, tm
     (folder / "checkpoint-2").symlink_to(tmp_path / "elsewhere")
     remove_folder(folder / "checkpoint-2")
     assert not (folder / "checkpoint-2").is_symlink() and (tmp_path / "elsewhere/training_args.json").exists()
+
+
+def test_the_users_own_readme_stays_and_our_card_goes(folder):
+    (folder / "README.md").write_text("mine")
+    remove_previous_run(folder)
+    assert (folder / "README.md").read_text() == "mine"
+    (folder / "README.md").write_text(f"# BERT\n\n{CARD_MARK}\n")
+    remove_previous_run(folder)
+    assert not (folder / "README.md").exists()

@@ -42,3 +42,17 @@ def test_a_terminal_has_a_bar(command):
     os.close(main)
     assert run.wait() == 0
     assert b"FSD_L on RTE: 100%" in shown and b" of 4: loss " not in shown, shown.decode()
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "a pipe that is closed"])
+def test_a_log_that_cannot_be_written_costs_the_log_alone(command, where, tmp_path):
+    if where == "/dev/full":
+        with open(where, "w") as log:
+            status = subprocess.run(command, stderr=log).returncode
+    else:
+        reading, writing = os.pipe()
+        run = subprocess.Popen(command, stderr=writing)
+        os.close(writing)
+        os.close(reading)
+        status = run.wait()
+    assert status == 0 and (tmp_path / "out/model.safetensors").exists()

@@ -26,7 +26,7 @@ def exit_on_input_error(main):
     except InputError as error:
         message = str(error)
     except OSError as error:
-        where, what = error.filename or "a file", error.strerror or error
+        where, what = error.filename or working_directory(), error.strerror or error
         message = f"{where}: {what}; check the path, its permissions and the free space"
     name = Path(sys.argv[0]).name
     if not is_main_process():
@@ -34,6 +34,14 @@ def exit_on_input_error(main):
         name = f"\n{name}, rank {os.environ['RANK']}"  # the line break keeps it off the end of rank 0's progress bar
     print(f"{name}: error: {one_line(message)}", file=sys.stderr)
     sys.exit(2)
+
+
+def working_directory():
+    """The working directory, which an error without a file's name is mostly about."""
+    try:
+        return f"the working directory {os.getcwd()}"
+    except OSError:
+        return "the working directory, which has been removed"
 
 
 def one_line(text, limit=800):

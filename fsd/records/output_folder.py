@@ -52,6 +52,9 @@ def check_output_dir(output_dir, *, read, written, resume, overwrite, checkpoint
         if path and any(_real(path).is_relative_to(own) for own in ours):
             raise InputError(f"{flag} {path} is where {what} has a file of its own; name another place")
     content = {path.name for path in output_dir.iterdir() if not is_temporary(path)} if output_dir.is_dir() else set()
+    for name in sorted(content):
+        if re.fullmatch(r"checkpoint-\d+", name) and not (output_dir / name / RECORD_FILE).is_file():
+            raise InputError(f"{what} holds {name}, which is not a checkpoint of ours; name another folder")
     goes_on = resume or checkpoint is not None and checkpoint.parent.resolve() == output_dir.resolve()
     if not content or goes_on and RECORD_FILE in content:
         return

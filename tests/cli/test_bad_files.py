@@ -266,13 +266,25 @@ def test_results_are_added_to_files_of_ours_only(tmp_path):
 def test_inputs_in_the_output_folder_are_not_removed(run_script, rte_teacher, toy_glue, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(rte_teacher, out / "checkpoint-5")
-    (out / "training_args.json").write_text("{}")
+    for folder in (out, out / "checkpoint-5"):
+        (folder / "training_args.json").write_text("{}")
     common = ["--task_name", "RTE", "--data_dir", toy_glue, "--output_dir", out, "--do_train", "--max_seq_length", 24,
               "--overwrite_output_dir", "--model_name_or_path"]
     ended = run_script("run_glue_intra_inter.py", *common, out / "checkpoint-5")
     assert ended.status == 2 and "also --model_name_or_path" in ended.last_line and (out / "checkpoint-5").is_dir()
     ended = run_script("run_glue_intra_inter.py", *common, rte_teacher, "--results_file", out / "config.json")
     assert ended.status == 2 and "--results_file" in ended.last_line and (out / "checkpoint-5").is_dir()
+
+
+def test_a_folder_with_another_programs_checkpoint_is_refused(run_script, rte_teacher, toy_glue, tmp_path):
+    (tmp_path / "out/checkpoint-40").mkdir(parents=True)
+    (tmp_path / "out/training_args.json").write_text("{}")
+    refused = run_script(
+        "run_glue_intra_inter.py", "--task_name", "RTE", "--data_dir", toy_glue, "--output_dir", tmp_path / "out", "--do_train",
+        "--overwrite_output_dir", "--model_name_or_path", rte_teacher,
+    )
+    assert refused.status == 2 and "checkpoint-40, which is not a checkpoint of ours" in refused.last_line
+    assert (tmp_path / "out/checkpoint-40").is_dir()
 
 
 def test_a_small_share_of_every_kind():

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fsd.method.cka import at_least_float32, center, gram, gram_cka
-from fsd.method.losses import negative_log_cka, no_structure
+from fsd.method.losses import negative_log_cka, no_structure, zero_padding
 
 
 class MemoryProducts(NamedTuple):
@@ -74,16 +74,28 @@ def global_inter_feature_terms(student_features, teacher_features, student_memor
         )
 
 
-def global_inter_feature_loss(student_features, teacher_features, student_memory, teacher_memory, gamma_m):
+def global_inter_feature_loss(student_features, teacher_features, student_memory, teacher_memory, gamma_m, mask=None):
     """L_G = γ_m · distance + (1 − γ_m) · cosine + memory CKA.
 
     Args:
-        student_features, teacher_features: [B, S, d] or [B, P]; see :func:`global_inter_feature_terms`.
+        student_features, teacher_features: [B, S, d] or [B, P].
         student_memory, teacher_memory: [K, S·d_S] and [K, S·d_T] (or [K, S, d]).
         gamma_m: weight of the distance part, in [0, 1].
+        mask: [B, S], nonzero where a token counts; for a memory that was built with ``--mask_padding``. Features of the other
+            tokens are zero, and so are those beyond the end of features that are shorter than the memory. None counts all.
+
+    Raises:
+        ValueError: the features are wider than the memory, or narrower without a mask.
 
     Source: the paper's Eq. 10.
     """
+    if mask is not None:
+        student_features, teacher_features = zero_padding(student_features, mask), zero_padding(teacher_features, mask)
+    for features, memory in ((student_features, student_memory), (teacher_features, teacher_memory)):
+        width, full = features[0].numel(), memory[0].numel()
+        if mask is None and width < full:
+            remedy = "pad the examples to the memory's length, or give the mask"
+            raise ValueError(f"features of width {width} beside a memory of width {full}: {remedy}")
     terms = global_inter_feature_terms(
         student_features, teacher_features, memory_products(student_memory), memory_products(teacher_memory)
     )

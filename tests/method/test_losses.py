@@ -384,9 +384,16 @@ def test_gradient_of_global_with_short_features():
     (student, teacher), (student_memory, teacher_memory) = hidden_states(), memories()
 
     def loss(hidden, memory):
-        return global_inter_feature_loss(hidden, teacher[:, :4], memory + 2, teacher_memory, 0.3)  # + 2: offset in the tail
+        mask = torch.ones(hidden.shape[:2])
+        return global_inter_feature_loss(hidden, teacher[:, :4], memory + 2, teacher_memory, 0.3, mask)  # + 2: offset in the tail
 
     assert torch.autograd.gradcheck(loss, (leaf(student[:, :4]), leaf(student_memory)))
+
+
+def test_short_features_without_a_mask_are_refused():
+    (student, teacher), (student_memory, teacher_memory) = hidden_states(), memories()
+    with pytest.raises(ValueError, match="pad the examples to the memory's length, or give the mask"):
+        global_inter_feature_loss(student[:, :4], teacher[:, :4], student_memory, teacher_memory, 0.3)
 
 
 @both_precisions
@@ -409,8 +416,7 @@ def test_global_masked_at_full_and_at_cut_length(dtype, tolerance):
     results = []
     for length in (S, longest):
         hidden, memory = leaf(student[:, :length].to(dtype)), leaf(student_memory.to(dtype))
-        features = [zero_padding(side[:, :length], mask[:, :length]) for side in (hidden, teacher)]
-        loss = global_inter_feature_loss(*features, memory, teacher_memory, 0.3)
+        loss = global_inter_feature_loss(hidden, teacher[:, :length], memory, teacher_memory, 0.3, mask[:, :length])
         results.append((loss.item(), *torch.autograd.grad(loss, (hidden, memory))))
     (full, full_features, full_memory), (cut, cut_features, cut_memory) = results
     assert cut == pytest.approx(full, rel=tolerance)

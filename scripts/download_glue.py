@@ -7,7 +7,6 @@ The row count of each file is compared with the official one. A correct file is 
 reported, and replaced only with --overwrite. The exit status is 2 if a file is missing or wrong at the end.
 """
 
-import argparse
 import http.client
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from fsd.cli.parser import Parser
 from fsd.glue.files import read_file
 from fsd.glue.tasks import TASKS, find_task
 from fsd.system.errors import InputError, exit_on_input_error
@@ -33,10 +33,10 @@ TIMEOUT = 60  # seconds without a byte
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = Parser(__doc__)
     parser.add_argument("--data_dir", required=True, type=Path, help="GLUE root to write to; created if missing")
     parser.add_argument("--tasks", nargs="+", default=NAMES, metavar="TASK",
-                        help=f"tasks to download, from {' '.join(NAMES)} (AX: diagnostic set for MNLI models); default: all")
+                        help=f"tasks to download, from {' '.join(NAMES)} (AX: diagnostic set for MNLI models)")
     parser.add_argument("--base_url", default=OFFICIAL_URL,
                         help="a mirror with the same file names, including MRPC's msr_paraphrase_{train,test}.txt")
     parser.add_argument("--mrpc_dir", type=Path,

@@ -1,5 +1,6 @@
 """Errors of the user's, told in one line. Imports nothing heavy, so that an argument error is told at once."""
 
+import io
 import os
 import sys
 import time
@@ -16,6 +17,8 @@ class InputError(Exception):
 def exit_on_input_error(main):
     """Run ``main()``. What is wrong becomes one line on standard error and exit status 2; so do signals, with their status."""
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal of ASCII alone cannot show a β
         with handling_signals(stop_at_once):
             main()
         return

@@ -1,6 +1,7 @@
 """Bad input of every kind: one clear line, exit status 2, nothing written and nothing lost."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -241,3 +242,17 @@ def test_memory_of_another_teacher_or_tokenizer(refused, memory, save_bert, brok
     config = json.loads((broken_teacher / "tokenizer_config.json").read_text()) | {"do_lower_case": False}
     (broken_teacher / "tokenizer_config.json").write_text(json.dumps(config))
     assert "tokenizer" in refused("run_glue_global.py", teacher_memory_path=memory, model_name_or_path=broken_teacher)
+
+
+@pytest.mark.parametrize("script", [
+    "run_glue_all.py", "train_memory.py", "scripts/download_glue.py", "tests/stress/watch_memory.py",
+])
+def test_help_is_shown_on_a_terminal_of_ascii_alone(script):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    shown = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, env=environment)
+    assert shown.returncode == 0 and len(shown.stdout) > 300 and not shown.stderr
+
+
+def test_an_unknown_flag_of_the_download_is_one_line(run_script, tmp_path):
+    refused = run_script("scripts/download_glue.py", "--data_dir", tmp_path, "--bogus")
+    assert refused.status == 2 and refused.err.count("\n") == 1 and "--bogus" in refused.last_line

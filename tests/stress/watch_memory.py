@@ -18,6 +18,9 @@ SHARE, BYTES = 0.02, 50e6
 
 
 def main():
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(__doc__)
+        return
     if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
         raise InputError("name a script of this project, and its flags")
 

@@ -6,21 +6,17 @@
 Build the teacher memory (MEM) with train_memory.py.
 """
 
-from fsd.cli.arguments import add_distillation_arguments, add_memory_arguments, add_objective_arguments
+from fsd.cli.arguments import global_parser
 from fsd.cli.checks import parse_distillation
-from fsd.cli.parser import Parser
 from fsd.system.errors import exit_on_input_error
 
 
 def main():
-    parser = Parser(__doc__)
-    add_memory_arguments(add_objective_arguments(parser))
-    add_distillation_arguments(parser)
-    args = parse_distillation(parser, gamma_g=1.0)
+    args = parse_distillation(global_parser(__doc__), gamma_g=1.0)
 
     from fsd.cli.distill import distill
 
-    distill(args, gamma_g=1.0, gamma_m=args.gamma_m, teacher_memory_path=args.teacher_memory_path)
+    distill(args, gamma_g=1.0, gamma_m=args.gamma_m)
 
 
 if __name__ == "__main__":

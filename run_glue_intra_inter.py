@@ -5,18 +5,13 @@
     KD:    L_KD                     python run_glue_intra_inter.py --beta 0 …
 """
 
-from fsd.cli.arguments import add_distillation_arguments, add_objective_arguments
+from fsd.cli.arguments import intra_inter_parser
 from fsd.cli.checks import parse_distillation
-from fsd.cli.parser import Parser
 from fsd.system.errors import exit_on_input_error
 
 
 def main():
-    parser = Parser(__doc__)
-    group = add_objective_arguments(parser)
-    group.add_argument("--internal", action="store_true", help="compare within each example (FSD_I), not between examples")
-    add_distillation_arguments(parser)
-    args = parse_distillation(parser)
+    args = parse_distillation(intra_inter_parser(__doc__))
 
     from fsd.cli.distill import distill
 

@@ -200,7 +200,7 @@ class Bench:
         ])
         settings = training_settings(args)
         pair = layer_pairs(size.teacher_layers, size.teacher_layers // 2)[0]
-        objective = Objective(0.5, 5.0, 1.0, gamma_m=1e-4, pairs=(pair,), global_pair=pair, **METHODS[method])
+        objective = Objective(0.5, 5.0, 1.0, gamma_m=1e-4, pairs=(pair,), default_pair=pair, **METHODS[method])
         student_memory = teacher_memory = cache = None
         if objective.needs_memory:
             memories = [StudentMemory(size.centroids, size.length, size.hidden_size, seed).to(self.device) for seed in (0, 1)]

@@ -135,19 +135,77 @@ def finetuning_parser(description):
     return parser
 
 
-def add_objective_arguments(parser):
-    """The weights that all distillation scripts share; returns the group, for a script's own."""
+def add_kd_arguments(parser):
+    """L_KD and the padding, which all distillation scripts share; returns the group, for a script's own weights."""
     group = parser.add_argument_group("objective")
     group.add_argument("--alpha", type=number(float, 0, 1), default=0.5,
         help="weight of the task loss; the loss on the teacher's logits has weight 1 − alpha")
     group.add_argument("--temperature", type=number(float, above=0, maximum=1e4), default=5.0,
         help="divides the logits of teacher and student; raise it for softer targets")
+    group.add_argument("--mask_padding", action="store_true", help=MASK_PADDING_HELP)
+    return group
+
+
+def add_structure_arguments(parser):
+    """The weights that the scripts of the paper's structures share; returns the group, for a script's own."""
+    group = add_kd_arguments(parser)
     group.add_argument("--beta", type=number(float, 0), default=30.0,
         help="weight of the structures; 0 is plain knowledge distillation. Tune it for each task")
     group.add_argument("--do_layerwise", action="store_true",
         help="compare every student layer except the last with its teacher layer, instead of only the inputs of the last layers")
-    group.add_argument("--mask_padding", action="store_true", help=MASK_PADDING_HELP)
     return group
+
+
+def intra_inter_parser(description):
+    """The flags of ``run_glue_intra_inter.py``."""
+    parser = Parser(description)
+    group = add_structure_arguments(parser)
+    group.add_argument("--internal", action="store_true", help="compare within each example (FSD_I), not between examples")
+    add_released_argument(group)
+    add_distillation_arguments(parser)
+    return parser
+
+
+def global_parser(description):
+    """The flags of ``run_glue_global.py``."""
+    parser = Parser(description)
+    add_memory_arguments(add_structure_arguments(parser))
+    add_distillation_arguments(parser)
+    return parser
+
+
+def all_parser(description):
+    """The flags of ``run_glue_all.py``."""
+    parser = Parser(description)
+    group = add_structure_arguments(parser)
+    group.add_argument("--gamma_i", type=number(float, 0), default=0.125, help="weight of the intra-feature structure")
+    group.add_argument("--gamma_l", type=number(float, 0), default=0.125, help="weight of the local inter-feature structure")
+    group.add_argument("--gamma_g", type=number(float, 0), default=0.5, help="weight of the global inter-feature structure")
+    add_memory_arguments(group)
+    add_released_argument(group)
+    add_distillation_arguments(parser)
+    return parser
+
+
+def baseline_parser(description):
+    """The flags of ``scripts/run_baseline.py``."""
+    parser = Parser(description)
+    group = add_kd_arguments(parser)
+    group.add_argument("--method", required=True, choices=["fine-tuning", "pkd", "rkd", "minilm"],
+        help="the baseline; fine-tuning is a student without distillation")
+    group.add_argument("--beta", type=number(float, above=0), help="with pkd and minilm: weight of their loss")
+    group.add_argument("--rkd_distance", type=number(float, 0), help="with rkd: weight of the distances")
+    group.add_argument("--rkd_angle", type=number(float, 0), help="with rkd: weight of the angles")
+    add_distillation_arguments(parser)
+    parser.set_defaults(alpha=None, temperature=None)  # as fine-tuning has neither
+    return parser
+
+
+def add_released_argument(group):
+    """The form of L_I."""
+    group.add_argument("--released_intra", action="store_true",
+        help="L_I as the logarithm of the mean CKA, as in the authors' released code; the default is the paper's Eq. 6, the "
+             "mean of the logarithms")
 
 
 def add_memory_arguments(group):
@@ -166,6 +224,9 @@ def add_distillation_arguments(parser):
         help="run the teacher over the training set only once and keep its outputs, in half precision: in RAM, or in a folder "
              "that later runs reuse")
     group.add_argument("--skip_teacher_eval", action="store_true", help="do not evaluate the teacher on dev before training")
+    group.add_argument("--log_relations", action="store_true",
+        help="at logging steps, write how much the relations between examples and between tokens differ from the teacher's "
+             "(the paper's Eq. 12 and 13) to TensorBoard")
     add_student_arguments(parser)
     add_run_arguments(parser)
     add_output_arguments(parser)

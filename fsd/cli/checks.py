@@ -26,26 +26,61 @@ def parse_training(parser):
 
 
 def parse_distillation(parser, gamma_g=None):
-    """Parse and check the command line of a distillation script.
+    """Parse and check the command line of a script of the paper's structures.
 
     ``gamma_g`` is the weight of the global structure in scripts without that flag.
     """
     args = parse_run(parser)
-    if args.model_name_or_path_for_copy and not args.copy_teacher:
-        raise InputError("--model_name_or_path_for_copy needs --copy_teacher")
-    if args.cache_teacher and not args.do_train:
-        raise InputError("--cache_teacher needs --do_train")
-    if args.cache_teacher == "ram" and not started_alone():
-        raise InputError("--cache_teacher ram: each process would keep all of it; name a folder, which they share")
-    if args.cache_teacher and args.alpha == 1 and args.beta == 0:
-        raise InputError("--cache_teacher: with --alpha 1 --beta 0 no loss compares with the teacher; leave it out")
     gamma_g = getattr(args, "gamma_g", 0.0) if gamma_g is None else gamma_g
+    gamma_i = getattr(args, "gamma_i", float(getattr(args, "internal", False)))
+    if getattr(args, "released_intra", False) and args.beta * gamma_i == 0:
+        raise InputError("--released_intra: L_I has weight 0 here, so its form changes nothing; leave the flag out")
     if args.do_train and args.beta * gamma_g != 0 and not args.teacher_memory_path:
         raise InputError("the global structure needs --teacher_memory_path; build it with train_memory.py")
     if getattr(args, "teacher_memory_path", None) and not Path(args.teacher_memory_path).exists():
         raise InputError(f"--teacher_memory_path {args.teacher_memory_path}: nothing there; build it with train_memory.py")
-    check_models(args)
+    check_teacher_flags(args, needs_teacher=args.alpha < 1 or args.beta > 0)
     return args
+
+
+def parse_baseline(parser):
+    """Parse and check the command line of a baseline."""
+    args = parse_run(parser)
+    settle_baseline(args)
+    check_teacher_flags(args, needs_teacher=args.method != "fine-tuning")
+    return args
+
+
+def settle_baseline(args):
+    """Refuse weights that play no part in the method, and set them: 0, or what leaves the task loss alone."""
+    of_method = {"fine-tuning": (), "rkd": ("alpha", "temperature", "rkd_distance", "rkd_angle")}
+    allowed = of_method.get(args.method, ("alpha", "temperature", "beta"))
+    for name in ("alpha", "temperature", "beta", "rkd_distance", "rkd_angle"):
+        if name not in allowed and getattr(args, name) is not None:
+            raise InputError(f"--method {args.method} has no --{name}; leave it out")
+    if "beta" in allowed and args.beta is None:
+        raise InputError(f"--method {args.method} needs --beta, the weight of its loss")
+    if args.method == "rkd" and not (args.rkd_distance or args.rkd_angle):
+        raise InputError("--method rkd needs --rkd_distance or --rkd_angle above 0")
+    defaults = {"alpha": 0.5, "temperature": 5.0} if allowed else {"alpha": 1.0, "temperature": 1.0}
+    for name, default in (defaults | {"beta": 0.0, "rkd_distance": 0.0, "rkd_angle": 0.0}).items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+
+
+def check_teacher_flags(args, needs_teacher):
+    """Check the flags of a distillation that need a teacher or training, and then its models."""
+    if args.model_name_or_path_for_copy and not args.copy_teacher:
+        raise InputError("--model_name_or_path_for_copy needs --copy_teacher")
+    if args.log_relations and not args.do_train:
+        raise InputError("--log_relations needs --do_train")
+    if args.cache_teacher and not args.do_train:
+        raise InputError("--cache_teacher needs --do_train")
+    if args.cache_teacher == "ram" and not started_alone():
+        raise InputError("--cache_teacher ram: each process would keep all of it; name a folder, which they share")
+    if args.cache_teacher and not needs_teacher:
+        raise InputError("--cache_teacher: no loss of this run compares with the teacher; leave it out")
+    check_models(args)
 
 
 def parse_memory(parser):

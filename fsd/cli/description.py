@@ -1,10 +1,12 @@
 """Descriptions of a run for the log, its record and the results file."""
 
+import json
 import logging
 import sys
 import time
 from dataclasses import asdict
 
+from fsd.cli.settings import identifying_flags
 from fsd.models.student import parameter_count
 from fsd.records.output_folder import trained_on
 from fsd.records.results import path_for_row
@@ -57,8 +59,11 @@ def describe(args, run, start, point, tensorboard_folder):
     logger.info("TensorBoard: %s", tensorboard_folder)
 
 
-def result_row(args, run, start, metrics, seconds):
-    """A finished run's row in the results file. Cells of settings that played no part are empty."""
+def result_row(args, run, start, metrics, seconds, source_hash):
+    """A finished run's row in the results file. Cells of settings that played no part are empty.
+
+    ``source_hash`` is the hash of the model that ``--model_name_or_path`` names.
+    """
     objective, student = run.objective, run.student.config
 
     def place(path):
@@ -75,14 +80,17 @@ def result_row(args, run, start, metrics, seconds):
         "epochs": round(run.steps / run.steps_per_epoch, 4), "steps": run.steps, "learning_rate": args.learning_rate,
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "float32", "group_by_length": args.group_by_length,
         "compile": args.compile, **settings_in_use(args, objective), **metrics, "seconds": round(seconds, 1),
-        "commit": commit(),
-    } | ({"teacher": place(args.model_name_or_path), "teacher_data": trained_on(args.model_name_or_path).rows,
+        "commit": commit(), "flags": json.dumps(identifying_flags(args), sort_keys=True),
+    } | ({"teacher": place(args.model_name_or_path), "teacher_hash": source_hash,
+          "teacher_data": trained_on(args.model_name_or_path).rows,
           "cache_teacher": run.teacher_cache is not None} if objective.needs_teacher else {})
 
 
 def hyperparameters(args, run):
     """Name → value of what a run is compared by, the same names for every method and task; 0 for what plays no part."""
-    weights = dict.fromkeys(("alpha", "temperature", "beta", "gamma_i", "gamma_l", "gamma_g", "gamma_m"), 0.0)
+    weights = dict.fromkeys(
+        ("alpha", "temperature", "beta", "gamma_i", "gamma_l", "gamma_g", "gamma_m", "rkd_distance", "rkd_angle"), 0.0
+    )
     used = {name: value for name, value in settings_in_use(args, run.objective).items() if name in weights}
     names = ("mask_padding", "max_seq_length", "learning_rate", "num_train_epochs", "warmup_steps", "weight_decay", "seed")
     return {
@@ -96,8 +104,11 @@ def settings_in_use(args, objective):
     used = set(objective.weights)
     gammas = {"gamma_i": objective.gamma_i, "gamma_l": objective.gamma_l, "gamma_g": objective.gamma_g}
     values = {name: gamma for name, gamma in gammas.items() if objective.beta * gamma != 0}
-    if values:
+    if values or used & {"pkd", "attention"}:
         values["beta"] = objective.beta
+    values |= {name: getattr(objective, name) for name in ("rkd_distance", "rkd_angle") if name in used}
+    if "intra" in used:
+        values["released_intra"] = objective.released_intra
     if objective.needs_memory:
         values["gamma_m"] = objective.gamma_m
     if used & {"intra", "local_inter"}:

@@ -25,8 +25,11 @@ from fsd.training.run import Run
 from fsd.training.teacher_cache import TeacherCache
 
 
-def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_memory_path=None):
-    """Train, evaluate and predict, as the arguments say."""
+def distill(args, **weights):
+    """Train, evaluate and predict, as the arguments say.
+
+    ``weights`` are those of the :class:`fsd.method.objective.Objective` that the script sets.
+    """
     task, device, settings = find_task(args.task_name), pick_device(args.no_cuda), training_settings(args)
     with start_logging(), process_group(device):
         if not args.do_train:
@@ -42,10 +45,10 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
         start = student_start(args, teacher, teacher_source, task, tokenizer)
         contents = {"model_name_or_path": teacher_hash, "student_model_name_or_path": model_hash(start.model)}
 
-        objective = make_objective(args, teacher, start.model, gamma_i, gamma_l, gamma_g, gamma_m)
+        objective = make_objective(args, teacher, start.model, weights)
         memory = student_memory = teacher_memory = None
         if objective.needs_memory:
-            memory = load_memory(args, task, teacher, teacher_hash, tokenizer, objective, teacher_memory_path)
+            memory = load_memory(args, task, teacher, teacher_hash, tokenizer, objective)
             contents["teacher_memory_path"] = tensor_hash({"centroids": memory.centroids})
             width = start.model.config.hidden_size
             student_memory = StudentMemory(len(memory.centroids), args.max_seq_length, width, args.seed).to(device)
@@ -56,11 +59,11 @@ def distill(args, gamma_i=0.0, gamma_l=0.0, gamma_g=0.0, gamma_m=0.5, teacher_me
         check_origin(f"the teacher {teacher_source.name}", trained_on(teacher_source.folder), train_set.origin)
         if memory is not None:
             built_on = DataOrigin(memory.data_hash, memory.file_hash, memory.split_of)
-            check_origin(f"the memory {teacher_memory_path}", built_on, train_set.origin)
+            check_origin(f"the memory {args.teacher_memory_path}", built_on, train_set.origin)
         cache = None
         teacher.to(device)
         if args.cache_teacher:
-            layers = [layer for layer, _ in objective.compared_pairs]
+            layers = [layer for layer, _ in [*objective.compared_pairs, *[objective.default_pair] * args.log_relations]]
             cache = TeacherCache(
                 args.cache_teacher, teacher, teacher_hash, train_set, layers, args.mask_padding, settings.precision
             )
@@ -106,21 +109,29 @@ def starting_student(args):
     return None if starts_fresh(args) else named_model(args, "student_model_name_or_path")
 
 
-def make_objective(args, teacher, student, gamma_i, gamma_l, gamma_g, gamma_m):
+def make_objective(args, teacher, student, weights):
     """The objective with the arguments' weights, for the layers of these two models."""
     depths = teacher.config.num_hidden_layers, student.config.num_hidden_layers
+    is_pkd = weights.get("pkd", 0) != 0
     try:
-        pairs = tuple(layer_pairs(*depths, args.do_layerwise))
+        pairs = tuple(layer_pairs(*depths, layerwise=is_pkd or getattr(args, "do_layerwise", False)))
     except ValueError as error:
-        raise InputError(f"--do_layerwise: {error}") from error
-    return Objective(args.alpha, args.temperature, args.beta, gamma_i, gamma_l, gamma_g, gamma_m, pairs, layer_pairs(*depths)[0])
+        raise InputError(f"{'--method pkd' if is_pkd else '--do_layerwise'}: {error}") from error
+    for name, size in (("pkd", "hidden_size"), ("minilm", "num_attention_heads")):
+        of_teacher, of_student = getattr(teacher.config, size), getattr(student.config, size)
+        if weights.get(name, 0) and of_teacher != of_student:
+            raise InputError(f"--method {name} needs the same {size} in teacher and student, not {of_teacher} and {of_student}")
+    return Objective(
+        args.alpha, args.temperature, args.beta, **weights, released_intra=getattr(args, "released_intra", False), pairs=pairs,
+        default_pair=layer_pairs(*depths)[0],
+    )
 
 
-def load_memory(args, task, teacher, teacher_hash, tokenizer, objective, path):
+def load_memory(args, task, teacher, teacher_hash, tokenizer, objective):
     """Load the teacher memory and check that it fits the task, teacher, tokenizer and settings."""
-    memory = TeacherMemory.load(path)
+    memory = TeacherMemory.load(args.teacher_memory_path)
     memory.check(
-        task=task.name, tokenizer_hash=tokenizer_hash(tokenizer), teacher_hash=teacher_hash, layer=objective.global_pair[0],
+        task=task.name, tokenizer_hash=tokenizer_hash(tokenizer), teacher_hash=teacher_hash, layer=objective.default_pair[0],
         max_seq_length=args.max_seq_length, hidden_size=teacher.config.hidden_size, mask_padding=args.mask_padding,
     )
     return memory

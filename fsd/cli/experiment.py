@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fsd.cli.checks import named_model
 from fsd.cli.description import describe, facts_of, hyperparameters, result_row
+from fsd.cli.settings import deciding_flags
 from fsd.glue.dataset import train_subset
 from fsd.glue.encoding import encode_split
 from fsd.glue.files import has_split
@@ -29,19 +30,9 @@ from fsd.training.run import TrainingSettings
 
 logger = logging.getLogger(__name__)
 
-# Flags that do not affect training, and flags that name files, which are compared by content.
-WITHOUT_INFLUENCE = {
-    "output_dir", "overwrite_output_dir", "resume", "results_file", "run_file", "logging_steps", "save_steps",
-    "save_total_limit", "do_train", "do_eval", "do_predict", "evaluate_during_training", "eval_all_checkpoints",
-    "skip_teacher_eval", "overwrite_cache", "per_gpu_eval_batch_size", "local_rank", "no_cuda", "feature_cache_gb",
-    "cache_dir", "model_name_or_path", "config_name", "tokenizer_name", "data_dir", "student_model_name_or_path",
-    "student_config_name", "model_name_or_path_for_copy", "teacher_memory_path",
-}
-
-
 def training_settings(args):
     """The :class:`TrainingSettings` of the flags of the same names."""
-    return TrainingSettings(**{field.name: getattr(args, field.name) for field in fields(TrainingSettings)})
+    return TrainingSettings(**{field.name: getattr(args, field.name) for field in fields(TrainingSettings) if hasattr(args, field.name)})
 
 
 def deciding_settings(args, contents):
@@ -50,10 +41,7 @@ def deciding_settings(args, contents):
     Args:
         contents: flag without its dashes → hash of the content of its file.
     """
-    settings = {name: value for name, value in vars(args).items() if name not in WITHOUT_INFLUENCE}
-    if "cache_teacher" in settings:
-        settings["cache_teacher"] = bool(args.cache_teacher)
-    settings |= {name: CONTENT + digest for name, digest in contents.items()}
+    settings = deciding_flags(args) | {name: CONTENT + digest for name, digest in contents.items()}
     return {f"--{name}": value for name, value in (settings | {"nproc_per_node": world_size()}).items()}
 
 
@@ -90,7 +78,7 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
     check_same({f"--{name}": digest for name, digest in contents.items()})
     settings = deciding_settings(args, contents)
     with locked_output_dir(args.output_dir):
-        beta = f"-beta{args.beta:g}" if run.objective.compared_pairs else ""
+        beta = f"-beta{run.objective.beta:g}" if run.objective.beta else ""
         kind = f"{run.task.name}-{run.objective.method}{beta}-lr{args.learning_rate:g}-{args.seed}"
         point = find_resume_point(
             args.output_dir, settings, kind, resume=args.resume, overwrite=args.overwrite_output_dir, checkpoint=checkpoint
@@ -116,7 +104,8 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
         if is_main_process():
             teacher = args.model_name_or_path if run.objective.needs_teacher else None
             write_model_card(args.output_dir, run, metrics, teacher, start.source)
-            append_result(args.results_file, result_row(args, run, start, metrics, seconds) | {"run": point.run})
+            row = result_row(args, run, start, metrics, seconds, contents["model_name_or_path"])
+            append_result(args.results_file, row | {"run": point.run})
         write_record(args.output_dir, point, settings, facts, finished=True)
         logger.info("%s on %s, %d steps in %.1f s: %s", run.objective.method, run.task.name, run.steps, seconds,
                     format_metrics(metrics) or "not evaluated (no --do_eval)")

@@ -1,16 +1,21 @@
-"""The objective: every method of the paper is a weighted sum of the same losses (Eq. 3 and 11).
+"""The objective: every method, the paper's and the baselines', is a weighted sum of the same losses (Eq. 3 and 11).
 
     α · cross_entropy + (1 − α) · dark_knowledge + β · (γ_i · intra + γ_l · local_inter + γ_g · L_G)
     L_G = γ_m · global_distance + (1 − γ_m) · global_cosine + memory_cka
+
+    Baselines, in place of the structures: β · pkd, or rkd_distance and rkd_angle with a weight each, or
+    β · (attention + value_relation), which is MiniLM.
 """
 
 from dataclasses import dataclass
 
-from fsd.method import global_structure, losses
+from fsd.method import baselines, global_structure, losses
 
 LOSS_NAMES = (
-    "cross_entropy", "dark_knowledge", "intra", "local_inter", "global_distance", "global_cosine", "memory_cka"
+    "cross_entropy", "dark_knowledge", "intra", "local_inter", "global_distance", "global_cosine", "memory_cka",
+    "pkd", "rkd_distance", "rkd_angle", "attention", "value_relation",
 )
+BASELINES = {"pkd": "PKD", "rkd_distance": "RKD", "rkd_angle": "RKD", "attention": "MiniLM"}
 
 
 def layer_pairs(teacher_layers, student_layers, layerwise=False):
@@ -41,8 +46,14 @@ def layer_pairs(teacher_layers, student_layers, layerwise=False):
 class Objective:
     """The weights of one method and the layer pairs that it compares.
 
-    Only losses with a nonzero weight are computed. The intra and local losses compare the layers in ``pairs``; the global
-    loss always compares ``global_pair``.
+    Only losses with a nonzero weight are computed. L_I, L_L and PKD compare the layers in ``pairs``; the other losses on
+    hidden states always compare ``default_pair``.
+
+    Attributes:
+        alpha, temperature, beta, gamma_i, gamma_l, gamma_g, gamma_m: as in the formulas above.
+        pkd, minilm: 1 for that baseline, with the weight β; otherwise 0.
+        rkd_distance, rkd_angle: the weights of RKD's two losses.
+        released_intra: L_I as the logarithm of the mean, as in the released code, and not Eq. 6.
     """
 
     alpha: float
@@ -52,8 +63,13 @@ class Objective:
     gamma_l: float = 0.0
     gamma_g: float = 0.0
     gamma_m: float = 0.5
+    pkd: float = 0.0
+    rkd_distance: float = 0.0
+    rkd_angle: float = 0.0
+    minilm: float = 0.0
+    released_intra: bool = False
     pairs: tuple = ()
-    global_pair: tuple = ()
+    default_pair: tuple = ()
 
     @property
     def weights(self):
@@ -66,17 +82,23 @@ class Objective:
             self.beta * self.gamma_g * self.gamma_m,
             self.beta * self.gamma_g * (1 - self.gamma_m),
             self.beta * self.gamma_g,
+            self.beta * self.pkd,
+            self.rkd_distance,
+            self.rkd_angle,
+            self.beta * self.minilm,
+            self.beta * self.minilm,
         )
         return {name: weight for name, weight in zip(LOSS_NAMES, weights, strict=True) if weight != 0}
 
     @property
     def method(self):
-        """KD, FSD_I, FSD_L, FSD_G, FSD_IL, FSD_ILG, …; fine-tuning if the teacher is not used."""
+        """KD, FSD_I, …, FSD_ILG, PKD, RKD or MiniLM; fine-tuning if the teacher is not used."""
         letters = [("I", self.gamma_i), ("L", self.gamma_l), ("G", self.gamma_g)]
         structures = "".join(letter for letter, gamma in letters if self.beta * gamma != 0)
         if structures:
             return f"FSD_{structures}"
-        return "KD" if self.needs_teacher else "fine-tuning"
+        baseline = next((BASELINES[name] for name in self.weights if name in BASELINES), None)
+        return baseline or ("KD" if self.needs_teacher else "fine-tuning")
 
     @property
     def needs_teacher(self):
@@ -89,18 +111,25 @@ class Objective:
         return self.beta * self.gamma_g != 0
 
     @property
+    def needs_attention(self):
+        """Whether the objective uses MiniLM's losses, and so the last layers' attention and values."""
+        return "attention" in self.weights
+
+    @property
     def compared_pairs(self):
-        """All layer pairs that the losses of this objective use, without repeats."""
-        pairs = list(self.pairs) if {"intra", "local_inter"} & set(self.weights) else []
-        if self.needs_memory and self.global_pair not in pairs:
-            pairs.append(self.global_pair)
+        """All layer pairs whose hidden states this objective uses, without repeats."""
+        of_pairs = {"cross_entropy", "dark_knowledge", "intra", "local_inter", "pkd"}
+        pairs = list(self.pairs) if {"intra", "local_inter", "pkd"} & set(self.weights) else []
+        if set(self.weights) - of_pairs and self.default_pair not in pairs:
+            pairs.append(self.default_pair)
         return pairs
 
     def formula(self):
         """The weighted sum with its weights filled in."""
-        return " + ".join(f"{weight:g}·{name}" for name, weight in self.weights.items())
+        text = " + ".join(f"{weight:g}·{name}" for name, weight in self.weights.items())
+        return text + (" (intra as in the released code)" if self.released_intra else "")
 
-    def losses(self, student, teacher, labels, mask=None, student_memory=None, teacher_memory=None):
+    def losses(self, student, teacher, labels, mask=None, student_memory=None, teacher_memory=None, attention=None):
         """The unweighted losses of one batch.
 
         Args:
@@ -109,33 +138,56 @@ class Objective:
             labels: [B].
             mask: [B, S], zero at padding, which every structure then ignores; or None.
             student_memory, teacher_memory: :class:`fsd.method.global_structure.MemoryProducts`, if ``needs_memory``.
+            attention: ``(student, teacher, mask [B, S])`` if ``needs_attention``; of each model the last layer's queries, keys
+                and values, [B, heads, S, d_head] each.
 
         Returns:
             Loss name → scalar tensor, in the order of ``weights``.
         """
-        weights, values = self.weights, {}
+        values = {}
         student_logits, student_hidden = student
         teacher_logits, teacher_hidden = teacher or (None, None)
-        if "cross_entropy" in weights:
+        if "cross_entropy" in self.weights:
             values["cross_entropy"] = losses.task_loss(student_logits, labels)
-        if "dark_knowledge" in weights:
+        if "dark_knowledge" in self.weights:
             values["dark_knowledge"] = losses.kd_loss(student_logits, teacher_logits, self.temperature)
-        for name, loss in (("intra", losses.intra_feature_loss), ("local_inter", losses.local_inter_feature_loss)):
-            if name in weights:
-                pairs = [loss(student_hidden[s], teacher_hidden[t], mask) for t, s in self.pairs]
-                values[name] = sum(pairs) / len(pairs)
+        if {"intra", "local_inter", "pkd"} & set(self.weights):
+            values |= self._layer_losses(student_hidden, teacher_hidden, mask)
         if self.needs_memory:
-            t, s = self.global_pair
+            t, s = self.default_pair
             terms = global_structure.global_inter_feature_terms(
                 losses.zero_padding(student_hidden[s], mask),
                 losses.zero_padding(teacher_hidden[t], mask),
                 student_memory,
                 teacher_memory,
             )
-            parts = {"global_distance": terms.distance, "global_cosine": terms.cosine, "memory_cka": terms.memory_cka}
-            values |= {name: term for name, term in parts.items() if name in weights}
-        return values
+            values |= {"global_distance": terms.distance, "global_cosine": terms.cosine, "memory_cka": terms.memory_cka}
+        if relations := [name for name in ("distance", "angle") if f"rkd_{name}" in self.weights]:
+            t, s = self.default_pair
+            rkd = baselines.rkd_losses(student_hidden[s], teacher_hidden[t], mask, relations)
+            values |= {f"rkd_{name}": loss for name, loss in rkd.items()}
+        if self.needs_attention:
+            (q_s, k_s, v_s), (q_t, k_t, v_t), real = attention
+            values["attention"] = baselines.query_key_loss(q_s, k_s, q_t, k_t, real)
+            values["value_relation"] = baselines.value_relation_loss(v_s, v_t, real)
+        return {name: values[name] for name in self.weights}
 
     def total(self, values):
         """The weighted sum of what :meth:`losses` returned: a scalar tensor."""
         return sum(self.weights[name] * value for name, value in values.items())
+
+    def _layer_losses(self, student_hidden, teacher_hidden, mask):
+        """The losses that are means over ``pairs``."""
+
+        def intra(student, teacher):
+            return losses.intra_feature_loss(student, teacher, mask, self.released_intra)
+
+        def local_inter(student, teacher):
+            return losses.local_inter_feature_loss(student, teacher, mask)
+
+        values = {}
+        for name, loss in (("intra", intra), ("local_inter", local_inter), ("pkd", baselines.pkd_loss)):
+            if name in self.weights:
+                terms = [loss(student_hidden[s], teacher_hidden[t]) for t, s in self.pairs]
+                values[name] = sum(terms) / len(terms)
+        return values

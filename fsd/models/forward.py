@@ -18,3 +18,12 @@ def forward(model, batch, layers=()):
         output_hidden_states=bool(layers),
     )
     return outputs.logits, {layer: outputs.hidden_states[layer] for layer in layers}
+
+
+def last_attention(model, hidden):
+    """(queries, keys, values), each [B, heads, S, d_head], of the last layer from its input, ``hidden_states[L − 1]`` [B, S, d]."""
+    attention = model.bert.encoder.layer[-1].attention.self
+    shape = (*hidden.shape[:2], attention.num_attention_heads, attention.attention_head_size)
+    hidden = hidden.to(attention.query.weight.dtype)
+    projections = attention.query, attention.key, attention.value
+    return tuple(projection(hidden).view(shape).transpose(1, 2) for projection in projections)

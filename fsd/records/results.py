@@ -14,11 +14,11 @@ from fsd.system.files import check_folder, written_whole
 from fsd.system.locks import exclusive_lock
 
 RESULT_COLUMNS = (
-    "time", "task", "method", "role", "teacher", "output_dir", "seed", "alpha", "beta", "temperature", "gamma_i", "gamma_l",
-    "gamma_g", "gamma_m", "do_layerwise", "mask_padding", "copied_from", "student_layers", "student_hidden_size",
-    "parameters", "train_samples", "train_data", "teacher_data", "max_seq_length", "batch_size", "accumulation", "epochs",
-    "steps", "learning_rate", "precision", "group_by_length", "compile", "cache_teacher", *METRIC_NAMES, "seconds", "commit",
-    "run",
+    "time", "task", "method", "role", "teacher", "teacher_hash", "output_dir", "seed", "alpha", "beta", "temperature", "gamma_i",
+    "gamma_l", "gamma_g", "gamma_m", "released_intra", "rkd_distance", "rkd_angle", "do_layerwise", "mask_padding", "copied_from",
+    "student_layers", "student_hidden_size", "parameters", "train_samples", "train_data", "teacher_data", "max_seq_length",
+    "batch_size", "accumulation", "epochs", "steps", "learning_rate", "precision", "group_by_length", "compile",
+    "cache_teacher", *METRIC_NAMES, "seconds", "commit", "flags", "run",
 )
 
 

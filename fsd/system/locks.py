@@ -13,7 +13,7 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what
 
 @contextmanager
 def exclusive_lock(path, wait=True, on_wait=None):
-    """Lock a file or folder while the block runs. A missing file is created.
+    """Lock a file or folder while the block runs, and yield its descriptor. A missing file is created.
 
     On a disk without locks the block runs all the same, after one warning.
 
@@ -35,6 +35,6 @@ def exclusive_lock(path, wait=True, on_wait=None):
             if error.errno not in NO_LOCKS:
                 raise
             logger.warning("%s cannot be locked (%s): let no other run write there meanwhile", path, error.strerror)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)

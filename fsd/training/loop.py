@@ -2,13 +2,15 @@
 
 import logging
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
 from fsd.method.global_structure import memory_products
-from fsd.models.forward import forward
+from fsd.method.relations import relation_differences
+from fsd.models.forward import forward, last_attention
 from fsd.records.checkpoints import TrainingState, save_checkpoint
 from fsd.system.devices import autocast, compiled
 from fsd.system.logs import progress_bar
@@ -46,8 +48,10 @@ def train(run, tracker, checkpoint=None):
     with noting_signals() as signals, progress_bar(total=run.steps, initial=step, desc=name, unit="step", smoothing=0.1) as bar:
         for epoch in range(step // run.steps_per_epoch, math.ceil(run.steps / run.steps_per_epoch)):
             for batches in run.update_batches(epoch)[step % run.steps_per_epoch :][: run.steps - step]:
+                logs_now = step == 0 or (step + 1) % settings.logging_steps == 0 or step + 1 == run.steps
                 for indices in batches:
-                    losses = batch_losses(run, indices, model_forward)
+                    outputs = batch_outputs(run, indices, model_forward, settings.log_relations and logs_now)
+                    losses = batch_losses(run, outputs)
                     total = run.objective.total(losses)
                     scaler.scale(total / len(batches)).backward()
                     log.add(losses, total, len(indices))
@@ -63,8 +67,10 @@ def train(run, tracker, checkpoint=None):
                 optimizer.zero_grad(set_to_none=True)
                 step += 1
                 bar.update()
-                if step == 1 or step % settings.logging_steps == 0 or step == run.steps:
+                if logs_now:
                     log.write(step, bar)
+                    if settings.log_relations:
+                        tracker.scalars("relations", batch_relations(run, outputs), step)
                 if settings.evaluate_during_training and step % run.steps_per_epoch == 0 and step < run.steps:
                     metrics = evaluate(run.student, run.task, run.dev_sets, settings.per_gpu_eval_batch_size)
                     logger.info("epoch %d: %s", epoch + 1, format_metrics(metrics))
@@ -80,10 +86,19 @@ def train(run, tracker, checkpoint=None):
     return state.training_seconds()
 
 
-def batch_losses(run, indices, model_forward=forward):
-    """The unweighted losses of the training examples at ``indices`` [b]: {name: scalar}.
+class Outputs(NamedTuple):
+    """What the models say of a batch: ``(logits [B, C], {layer: hidden states [B, S, d]})`` each, of all processes."""
 
-    With several processes, each runs the models on its share of the examples, and all compute the losses of the whole batch.
+    batch: dict
+    student: tuple
+    teacher: tuple | None
+
+
+def batch_outputs(run, indices, model_forward=forward, for_relations=False):
+    """Run the models on the training examples at ``indices`` [b] and return their :class:`Outputs`.
+
+    With several processes, each runs the models on its share of the examples, and all get the outputs of the whole batch.
+    ``for_relations`` asks for the teacher and the default pair of layers, whether a loss needs them or not.
     """
     objective, settings = run.objective, run.settings
     batch = run.train_set.batch(indices, settings.mask_padding, settings.length_buckets)
@@ -92,21 +107,43 @@ def batch_losses(run, indices, model_forward=forward):
     # Some kernels reject empty batches: a process without examples runs the first one and drops its outputs.
     rows = own if count else slice(0, 1)
     inputs = {name: values[rows] for name, values in batch.items()}
-    pairs = objective.compared_pairs
+    pairs = dict.fromkeys([*objective.compared_pairs, *[objective.default_pair] * for_relations])
+    teacher_layers, student_layers = [layer for layer, _ in pairs], [layer for _, layer in pairs]
     if count != settings.per_gpu_train_batch_size:
         model_forward = forward  # do not compile for the one smaller batch of an epoch
     teacher = None
     with autocast(run.device, settings.precision):
         if run.teacher_cache is not None:
-            teacher = run.teacher_cache.batch(indices[rows], batch["input_ids"].shape[1])
-        elif objective.needs_teacher:
+            teacher = run.teacher_cache.batch(indices[rows], batch["input_ids"].shape[1], teacher_layers)
+        elif objective.needs_teacher or for_relations:
             with torch.no_grad():
-                teacher = model_forward(run.teacher, inputs, [layer for layer, _ in pairs])
-        student = model_forward(run.student, inputs, [layer for _, layer in pairs])
-    student, teacher = gathered(student, len(indices)), teacher and gathered(teacher, len(indices))
+                teacher = model_forward(run.teacher, inputs, teacher_layers)
+        student = model_forward(run.student, inputs, student_layers)
+    return Outputs(batch, gathered(student, len(indices)), teacher and gathered(teacher, len(indices)))
+
+
+def batch_losses(run, outputs):
+    """The unweighted losses of a batch's :class:`Outputs`: {name: scalar}."""
+    objective, mask = run.objective, outputs.batch["attention_mask"]
     memory = memory_products(run.student_memory.centroids) if objective.needs_memory else None
-    mask = batch["attention_mask"] if settings.mask_padding else None
-    return objective.losses(student, teacher, batch["labels"], mask, memory, run.teacher_memory)
+    attention = None
+    if objective.needs_attention:
+        (t, s), (_, student_hidden), (_, teacher_hidden) = objective.default_pair, outputs.student, outputs.teacher
+        with torch.no_grad():
+            of_teacher = last_attention(run.teacher, teacher_hidden[t])
+        attention = last_attention(run.student, student_hidden[s]), of_teacher, mask
+    return objective.losses(
+        outputs.student, outputs.teacher, outputs.batch["labels"], mask if run.settings.mask_padding else None, memory,
+        run.teacher_memory, attention,
+    )
+
+
+@torch.no_grad()
+def batch_relations(run, outputs):
+    """The four relation differences of a batch's :class:`Outputs`: {name: value}."""
+    (t, s), (_, student_hidden), (_, teacher_hidden) = run.objective.default_pair, outputs.student, outputs.teacher
+    mask = outputs.batch["attention_mask"] if run.settings.mask_padding else None
+    return {name: value.item() for name, value in relation_differences(student_hidden[s], teacher_hidden[t], mask).items()}
 
 
 def gathered(outputs, count):

@@ -44,6 +44,7 @@ class TrainingSettings:
     fp16: bool = False
     compile: bool = False
     logging_steps: int = 50
+    log_relations: bool = False
     save_steps: int = 500
     save_total_limit: int = 1
     evaluate_during_training: bool = False

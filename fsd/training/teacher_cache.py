@@ -127,7 +127,7 @@ class TeacherCache:
         if self.missing:
             raise InputError(f"--cache_teacher: {self.folder} does not hold what was written; check the disk")
 
-    def batch(self, indices, size):
+    def batch(self, indices, size, layers):
         """The result of :func:`fsd.models.forward.forward` for the examples at ``indices`` [b], cut to ``size`` positions.
 
         Logits [b, C] and {layer: hidden states [b, size, d]} in float16; positions that the cache does not hold are zero.
@@ -135,7 +135,7 @@ class TeacherCache:
         examples = indices.tolist()
         logits = self.outputs["logits"][indices]
         hidden = {}
-        for layer in self.layers:
+        for layer in layers:
             stored = self.outputs[_entry(layer)]
             rows = torch.empty(len(examples), size, stored.shape[1], dtype=torch.float16)
             for row, example in zip(rows, examples, strict=True):

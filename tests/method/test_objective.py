@@ -13,8 +13,8 @@ from fsd.training.loop import batch_losses
 from fsd.training.loss_log import LOWERED_BY
 from fsd.training.run import Run, TrainingSettings
 
-PAIRS = {"pairs": ((11, 5),), "global_pair": (11, 5)}
-LAYERWISE = {"pairs": ((2, 1), (4, 2), (6, 3), (8, 4), (10, 5)), "global_pair": (11, 5)}
+PAIRS = {"pairs": ((11, 5),), "default_pair": (11, 5)}
+LAYERWISE = {"pairs": ((2, 1), (4, 2), (6, 3), (8, 4), (10, 5)), "default_pair": (11, 5)}
 KD = {"cross_entropy": 0.25, "dark_knowledge": 0.75}
 SETTINGS = {"alpha": 0.25, "temperature": 4.0, "beta": 8.0, "gamma_m": 0.125, **PAIRS}  # exact in binary, as are all products
 G = {"global_distance": 1.0, "global_cosine": 7.0, "memory_cka": 8.0}  # β · (γ_m, 1 − γ_m, 1)
@@ -278,7 +278,7 @@ def test_the_teacher_gets_no_gradient(mask_padding):
     student_memory = memory.centroids
     run = Run(
         find_task("RTE"), settings=settings, output_dir=None,
-        objective=objective_of("FSD_ILG", pairs=tuple(layer_pairs(4, 2)), global_pair=layer_pairs(4, 2)[0]),
+        objective=objective_of("FSD_ILG", pairs=tuple(layer_pairs(4, 2)), default_pair=layer_pairs(4, 2)[0]),
         device=torch.device("cpu"), tokenizer=None, student=student, train_set=train_set, dev_sets=[], teacher=teacher,
         student_memory=memory,
         teacher_memory=global_structure.memory_products(torch.randn(5, 6 * 8)),

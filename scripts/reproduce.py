@@ -1,0 +1,131 @@
+"""Run an experiment of the paper: search the settings, train every method on every task with every seed, and analyse.
+
+    python scripts/reproduce.py scripts/experiments/table2.toml --data_dir DATA --model_name_or_path bert-base-uncased \\
+        --output_dir REPRO
+    python scripts/make_tables.py --results REPRO --output_dir REPRO/tables
+    python scripts/make_figures.py --results REPRO --output_dir REPRO/figures
+
+The same command goes on after any stop. With --dry_run it prints the commands that can start now and how much is to come.
+"""
+
+import logging
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+from fsd.cli.parser import Parser, number
+from fsd.glue.files import find_split
+from fsd.glue.tasks import find_task
+from fsd.records.results import check_results_file
+from fsd.reproduction.cells import Workplace
+from fsd.reproduction.experiment import read_experiment
+from fsd.reproduction.plan import Plan
+from fsd.reproduction.programs import flag_names
+from fsd.reproduction.timing import Rates
+from fsd.system.errors import InputError, exit_on_input_error
+from fsd.system.files import check_folder
+from fsd.system.locks import exclusive_lock
+from fsd.system.logs import start_logging
+
+logger = logging.getLogger("fsd.reproduce")
+
+
+def parse():
+    """The command line."""
+    parser = Parser(__doc__)
+    parser.add_argument("experiment", help="an experiment file, such as scripts/experiments/table2.toml")
+    parser.add_argument("--data_dir", required=True, help="the GLUE folder")
+    parser.add_argument("--model_name_or_path", required=True,
+        help="the pretrained encoder that teachers start from and students copy from, as bert-base-uncased")
+    parser.add_argument("--output_dir", required=True, help="folder for everything; results.csv and chosen.toml are in it")
+    parser.add_argument("--tasks", nargs="+", help="only these tasks of the experiment")
+    parser.add_argument("--methods", nargs="+", help="only these methods, and the searches that they depend on")
+    parser.add_argument("--seeds", nargs="+", type=number(int, 0), help="only these seeds of the final runs")
+    parser.add_argument("--select_on", choices=["held-out", "dev"], default="held-out",
+        help="where settings are chosen: on a fifth of the training data, held out for it, or on dev as in the paper")
+    parser.add_argument("--chosen", help="take the settings of this chosen.toml and skip the search")
+    parser.add_argument("--jobs", type=number(int, 1),
+        help="runs side by side: on CPUs, which share out the threads, or on each GPU (default: 1)")
+    parser.add_argument("--keep_students", action="store_true", help="keep the weights of the final students")
+    parser.add_argument("--dry_run", action="store_true",
+        help="print the commands that can start now, one a line, and on standard error what is to come; run nothing")
+    parser.add_argument("--seconds_per_step", type=number(float, above=0),
+        help="with --dry_run: the time of a step, to estimate hours before anything has run")
+    return parser.parse_args()
+
+
+def main():
+    args = parse()
+    experiment = read_experiment(args.experiment)
+    tasks = narrowed("tasks", args.tasks and [find_task(name).name for name in args.tasks], experiment.tasks)
+    methods = narrowed("methods", args.methods, experiment.methods)
+    seeds = narrowed("seeds", args.seeds, experiment.seeds)
+    for task in tasks:
+        for split in ("train", *find_task(task).dev_splits):
+            find_split(find_task(task), args.data_dir, split)
+    check_folder(args.output_dir, f"--output_dir {args.output_dir}")
+    workplace = Workplace(experiment, args.data_dir, args.model_name_or_path, args.output_dir, args.select_on == "dev")
+    for place in ("search", "final"):
+        check_results_file(workplace.results(place))
+    plan = Plan(workplace, tasks, methods, seeds, read_chosen(args.chosen) if args.chosen else None)
+    with start_logging():
+        if args.dry_run:
+            show(plan, args.seconds_per_step)
+        else:
+            run(plan, args)
+
+
+def show(plan, seconds_per_step):
+    """Print what can start now, and how much is to come."""
+    from fsd.reproduction.runner import counts_table, shell_line
+
+    progress = plan.look()
+    for cell in progress.ready:
+        print(shell_line(cell))
+    print(counts_table(progress, Rates(plan, seconds_per_step)), file=sys.stderr)
+
+
+def run(plan, args):
+    """Run what is to come, and report."""
+    from fsd.reproduction.runner import Runner, counts_table, slots_of
+
+    folder = Path(args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / ".lock"
+    waits = "waiting for runs of an earlier call in %s"
+    with exclusive_lock(lock, on_wait=lambda: logger.warning(waits, folder)) as descriptor:
+        failed = Runner(plan, slots_of(args.jobs), descriptor, args.keep_students).run()
+    print(counts_table(plan.look(failed), Rates(plan)), file=sys.stderr)
+    for name, line in failed.items():
+        print(f"failed: {name}: {line}", file=sys.stderr)
+    sys.exit(1 if failed else 0)
+
+
+def narrowed(what, wanted, known):
+    """The wanted tasks, methods or seeds, in the experiment's order."""
+    if wanted is None:
+        return known
+    if unknown := [name for name in wanted if name not in known]:
+        raise InputError(f"--{what}: {unknown[0]} is not in the experiment, which has {', '.join(map(str, known))}")
+    return tuple(name for name in known if name in wanted)
+
+
+def read_chosen(path):
+    """task → method → flag → value, from a chosen.toml."""
+    try:
+        with open(path, "rb") as file:
+            content = tomllib.load(file)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"--chosen {path}: cannot read it as TOML: {getattr(error, 'strerror', None) or error}") from error
+    content.pop("selected_on", None)
+    for task, methods in content.items():
+        find_task(task)
+        for method, values in methods.items() if isinstance(methods, dict) else ():
+            if not isinstance(values, dict) or not set(values) <= flag_names(method):
+                raise InputError(f"--chosen {path}: {task}.{method} is not a table of this method's flags")
+    return content
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

@@ -42,7 +42,8 @@ def relation_difference(student, teacher, metric, mask=None):
 def pairwise_distances(products):
     """Euclidean distances [..., N, N] from the centred Gram matrix [..., N, N], in float64.
 
-    A distance below a millionth of the largest is 0: it cannot be told from rounding. Its gradient is 0.
+    A distance below a millionth of the largest is 0, and so is its gradient: it cannot be told from rounding. (Of 33 examples
+    with 98,304 features, equal ones came out at 2e-7 of the largest.)
     """
     norms = products.diagonal(dim1=-2, dim2=-1)
     squared = norms[..., :, None] + norms[..., None, :] - 2 * products

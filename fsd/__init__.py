@@ -8,6 +8,9 @@ from importlib import import_module
 _PLACES = {
     "linear_cka": "method.cka", "kd_loss": "method.losses", "intra_feature_loss": "method.losses",
     "local_inter_feature_loss": "method.losses", "global_inter_feature_loss": "method.global_structure",
+    "pkd_loss": "method.baselines", "rkd_distance_loss": "method.baselines", "rkd_angle_loss": "method.baselines",
+    "attention_loss": "method.baselines", "value_relation_loss": "method.baselines",
+    "relation_difference": "method.relations",
     "TeacherMemory": "memory.teacher_memory", "StudentMemory": "memory.student_memory",
 }
 __all__ = list(_PLACES)

@@ -100,8 +100,9 @@ def main_batch_sizes(runs):
 
 
 def at_batch_sizes(frame, sizes):
-    """The rows at their task's batch size in ``sizes``, and those without a batch size."""
-    return frame[frame["batch_size"].isna() | (frame["batch_size"] == frame["task"].map(sizes))]
+    """The rows at their task's batch size in ``sizes``, and those where one of the two is not known."""
+    wanted = frame["task"].map(sizes)
+    return frame[frame["batch_size"].isna() | wanted.isna() | (frame["batch_size"] == wanted)]
 
 
 def _selected_on(path):

@@ -1,0 +1,37 @@
+"""Write the paper's Tables 2 to 8 from a reproduction's runs, with the published numbers beside, as Markdown, LaTeX and CSV.
+
+    python scripts/make_tables.py --results REPRO --output_dir REPRO/tables
+    python scripts/make_tables.py --results REPRO --output_dir REPRO/tables --benchmark results/benchmark-base-cpu.json
+
+Tables can be made while scripts/reproduce.py still runs: cells without runs stay empty.
+"""
+
+from pathlib import Path
+
+from fsd.cli.parser import Parser
+from fsd.system.errors import exit_on_input_error
+from fsd.system.files import read_json
+
+PUBLISHED = Path(__file__).resolve().parent.parent / "results/published.json"
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--results", required=True, help="folder that scripts/reproduce.py wrote; only results.csv must be there")
+    parser.add_argument("--output_dir", required=True, help="folder for table2.md, .tex, .csv … table8.md, .tex, .csv")
+    parser.add_argument("--benchmark", help="JSON file of scripts/benchmark.py, for the times in Table 8")
+    args = parser.parse_args()
+
+    from fsd.reproduction.analysis_tables import read_benchmark
+    from fsd.reproduction.runs import read_reproduction
+    from fsd.reproduction.table import write_tables
+    from fsd.reproduction.tables import make_tables
+
+    benchmark = read_benchmark(args.benchmark) if args.benchmark else None
+    tables = make_tables(read_reproduction(args.results), read_json(PUBLISHED), benchmark)
+    for path in write_tables(tables, args.output_dir):
+        print(path)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

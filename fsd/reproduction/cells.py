@@ -122,7 +122,7 @@ class Workplace:
         flags = self.flags(method, task, values, variant or {}) | program_of(method).flags
         caches = flags.pop("cache_teacher", False)
         folder = self.output_dir / place / task
-        given = [*words(flags), "--seed", str(seed), *(["--cache_teacher", str(folder / "cache")] if caches else [])]
+        given = ["--copy_teacher", *words(flags), "--seed", str(seed), *(["--cache_teacher", str(folder / "cache")] if caches else [])]
         if method in WITH_MEMORY:
             given += ["--teacher_memory_path", str(self.memory(place, task, variant or {}).folder)]
         identified = identity(method, ["--task_name", task, "--data_dir", "", "--output_dir", "", *given])
@@ -133,7 +133,7 @@ class Workplace:
         results = self.output_dir / ("search.csv" if variant is None else "results.csv")
         own = self.output_dir / name
         command = (
-            program_of(method).script, "--model_name_or_path", str(folder / "teacher"), "--copy_teacher",
+            program_of(method).script, "--model_name_or_path", str(folder / "teacher"),
             "--model_name_or_path_for_copy", self.base, "--do_train", "--do_eval", "--skip_teacher_eval",
             "--results_file", str(results), *self.common(place, task, own), *given,
             *([] if variant is None else ["--log_relations"]),

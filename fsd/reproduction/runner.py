@@ -13,7 +13,7 @@ from pathlib import Path
 from fsd.records.output_folder import checkpoints
 from fsd.reproduction.cells import PROJECT, STUDENT_FILES
 from fsd.reproduction.timing import Rates
-from fsd.system.files import remove_folder, write_json
+from fsd.system.files import remove_folder, write_json, write_text
 from fsd.system.logs import duration, progress_bar
 from fsd.system.signals import Stopped, noting_signals
 
@@ -37,6 +37,7 @@ class Runner:
         self.output_dir = plan.workplace.output_dir
         self.running = {}  # slot → (cell, commands that are left, process, log)
         self.failed = {}  # cell's name → last line of its log
+        self.ended = set()  # names of cells that ended with status 0
 
     def run(self):
         """Run all cells; returns those that failed: name → last line of the log.
@@ -57,7 +58,7 @@ class Runner:
                 if signals:
                     self._stop()
                     raise Stopped(signals[0], ": the same command goes on from here")
-                progress = self.plan.look(self.failed)
+                progress = self._look_again()
                 self._note(progress)
                 done = sum(counts["done"] + counts["failed"] for counts in progress.counts.values())
                 bar.total = sum(counts["all"] for counts in progress.counts.values())
@@ -66,6 +67,14 @@ class Runner:
                 bar.set_postfix_str(f"{duration(left)} left" if left else "")
                 if bar.disable:
                     logger.info("%d of %d cells done%s", done, bar.total, f", {duration(left)} left" if left else "")
+
+    def _look_again(self):
+        """The plan's progress. A cell that ended well but left nothing counts as failed, so that it is not started for ever."""
+        progress = self.plan.look(self.failed)
+        if empty := {cell.name for cell in progress.ready} & self.ended:
+            self.failed |= dict.fromkeys(empty, "it ended, but its results row or its files are not there")
+            progress = self.plan.look(self.failed)
+        return progress
 
     def _start(self, progress):
         """Start ready cells in the free slots."""
@@ -102,6 +111,7 @@ class Runner:
                 self._launch(slot, cell, commands, log)
             else:
                 self._clean(cell)
+                self.ended.add(cell.name)
                 ended = True
         return ended
 
@@ -144,8 +154,6 @@ def last_line(log):
 
 def write_chosen(path, chosen, selected_on):
     """Write the chosen values as TOML."""
-    from fsd.system.files import write_text
-
     lines = ["# The settings that the search chose. reproduce.py --chosen takes this file.", f'selected_on = "{selected_on}"', ""]
     for task, methods in chosen.items():
         for method, values in methods.items():

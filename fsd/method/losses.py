@@ -46,26 +46,30 @@ def kd_loss(student_logits, teacher_logits, temperature):
         return (divergence * temperature**2).to(student_logits.dtype)
 
 
-def intra_feature_loss(student_hidden, teacher_hidden, mask=None):
-    """L_I for one layer pair: −log(mean over b of CKA(H_T[b], H_S[b]) + 1e-8); the items are the tokens of example b.
+def intra_feature_loss(student_hidden, teacher_hidden, mask=None, released=False):
+    """L_I for one layer pair: mean over b of −log(CKA(H_T[b], H_S[b]) + 1e-8); the items are the tokens of example b.
 
     Args:
         student_hidden: [B, S, d_S]. teacher_hidden: [B, S, d_T].
         mask: [B, S], nonzero where a token counts; None counts all. The mean skips examples with
             fewer than two tokens; if it skips all, the loss is 0.
+        released: take the form of the released code, −log(mean over b of CKA(H_T[b], H_S[b]) + 1e-8).
 
-    Source: the released code. The paper's Eq. 6 is the mean of the logarithms; the released code takes the logarithm of
-    the mean. The indices and the 1e-8 are also from the released code.
+    Source: the paper's Eq. 6; indices, the 1e-8 and the other form from the released code.
     """
     with torch.autocast(student_hidden.device.type, enabled=False):
         if student_hidden.shape[-2] < 2:
             return no_structure(student_hidden)
         if mask is None:
-            return negative_log_cka(gram_cka(centered_gram(teacher_hidden), centered_gram(student_hidden)).mean())
+            cka = gram_cka(centered_gram(teacher_hidden), centered_gram(student_hidden))
+            return negative_log_cka(cka.mean()) if released else negative_log_cka(cka).mean()
         cka = gram_cka(masked_centered_gram(teacher_hidden, mask), masked_centered_gram(student_hidden, mask))
         has_structure = (mask != 0).sum(dim=-1) >= 2
-        mean = (cka * has_structure).sum() / has_structure.sum().clamp(min=1)
-        return torch.where(has_structure.any(), negative_log_cka(mean), 0 * mean)
+        count = has_structure.sum().clamp(min=1)
+        if released:
+            mean = (cka * has_structure).sum() / count
+            return torch.where(has_structure.any(), negative_log_cka(mean), 0 * mean)
+        return (negative_log_cka(cka) * has_structure).sum() / count
 
 
 def local_inter_feature_loss(student_hidden, teacher_hidden, mask=None):

@@ -1,0 +1,68 @@
+"""Relations between the items of one set of features, and how far those of the student are from the teacher's."""
+
+import torch
+
+from fsd.method.cka import at_least_float32, centered_gram, gram, masked_centered_gram
+
+
+def relation_difference(student, teacher, metric, mask=None):
+    """The relation difference: mean over all N² pairs of items of |ψ(t_i, t_j) − ψ(s_i, s_j)|.
+
+    Args:
+        student: features [..., N, P]. teacher: features [..., N, Q] of the same items. Between examples (RD_inter), the items
+            are the examples with their flattened features; inside of examples (RD_intra), the tokens of each example.
+        metric: what ψ is: "euclidean", the distance, or "cosine", the cosine similarity, which is 0 where a vector is zero.
+        mask: [..., N], nonzero where an item counts; the mean is then over the pairs of these (0 without any). None counts all.
+
+    Returns:
+        [...], in float32 or the inputs' higher precision.
+
+    Raises:
+        ValueError: another metric, or the inputs differ in more than their widths.
+
+    Source: the paper's Eq. 12 and 13.
+    """
+    if metric not in ("euclidean", "cosine"):
+        raise ValueError(f'the metric is "euclidean" or "cosine", not {metric!r}')
+    if student.dim() < 2 or student.shape[:-1] != teacher.shape[:-1]:
+        shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
+        raise ValueError(f"relation_difference takes features [..., N, P] and [..., N, Q], not {shapes}")
+    relation = _distances if metric == "euclidean" else _cosines
+    with torch.autocast(student.device.type, enabled=False):
+        difference = (relation(teacher, mask) - relation(student, mask)).abs()
+        if mask is not None:
+            real = mask != 0
+            difference = difference.masked_fill(~(real[..., :, None] & real[..., None, :]), 0)
+            mean = difference.sum(dim=(-2, -1)) / real.sum(dim=-1).clamp(min=1).square()
+        else:
+            mean = difference.mean(dim=(-2, -1))
+        return mean.to(at_least_float32(student).dtype)
+
+
+def pairwise_distances(products):
+    """Euclidean distances [..., N, N] from the centred Gram matrix [..., N, N], in float64.
+
+    A distance below a millionth of the largest is 0: it cannot be told from rounding. Its gradient is 0.
+    """
+    norms = products.diagonal(dim1=-2, dim2=-1)
+    squared = norms[..., :, None] + norms[..., None, :] - 2 * products
+    zero = squared <= 1e-12 * squared.amax(dim=(-2, -1), keepdim=True)
+    return torch.where(zero, 0, torch.where(zero, 1, squared).sqrt())
+
+
+# Both in float64: a distance is a small difference of large products, and float32 would keep few of its digits.
+
+
+def _distances(features, mask):
+    features = features.double()
+    return pairwise_distances(centered_gram(features) if mask is None else masked_centered_gram(features, mask))
+
+
+def _cosines(features, mask):
+    features = features.double()
+    if mask is not None:
+        features = features.masked_fill(mask[..., None] == 0, 0)
+    products = gram(features)
+    norms = torch.linalg.vector_norm(features, dim=-1)
+    norms = norms[..., :, None] * norms[..., None, :]
+    return torch.where(norms == 0, 0, products / torch.where(norms == 0, 1, norms))

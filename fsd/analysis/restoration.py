@@ -6,8 +6,8 @@ import numpy as np
 def restoration(task, teacher, student):
     """Precision, recall and F1 of the student's predictions with the teacher's as the truth, and how often they agree.
 
-    Class 1 is the positive one. MNLI's three numbers are the unweighted means over its classes. A number whose
-    denominator is zero is 0.
+    Class 1 is the positive one. MNLI's three numbers are the unweighted means over the classes that either side predicts.
+    A number whose denominator is zero is 0.
 
     Args:
         teacher, student: predicted class ids [N] of the same examples.
@@ -19,8 +19,7 @@ def restoration(task, teacher, student):
         return None
     from sklearn.metrics import precision_recall_fscore_support
 
-    classes = range(len(task.labels))
-    how = {"average": "binary"} if len(classes) == 2 else {"average": "macro", "labels": list(classes)}
-    precision, recall, f1, _ = precision_recall_fscore_support(teacher, student, zero_division=0, **how)
+    average = "binary" if len(task.labels) == 2 else "macro"
+    precision, recall, f1, _ = precision_recall_fscore_support(teacher, student, average=average, zero_division=0)
     agreement = np.mean(np.asarray(teacher) == np.asarray(student))
     return {"precision": float(precision), "recall": float(recall), "f1": float(f1), "agreement": float(agreement)}

@@ -126,7 +126,8 @@ def test_too_few_examples_for_a_mini_batch(pair):
     ("WNLI", [0, 1, 0, 1], [1, 1, 1, 1], (0.5, 1, 2 / 3, 0.5)),
     ("CoLA", [0, 0], [0, 0], (0, 0, 0, 1)),  # nothing positive to find
     ("MNLI", [0, 1, 2, 2], [0, 1, 1, 2], (2.5 / 3, 2.5 / 3, (1 + 2 / 3 + 2 / 3) / 3, 0.75)),
-    ("MNLI", [0, 0], [0, 0], (1 / 3, 1 / 3, 1 / 3, 1)),  # a class that neither has counts in the mean
+    ("MNLI", [0, 0], [0, 0], (1, 1, 1, 1)),  # classes that neither predicts play no part
+    ("MNLI", [0, 0, 0, 0], [0, 0, 0, 2], (1 / 2, 3 / 8, 3 / 7, 0.75)),
 ])
 def test_the_restoration_rate(task, teacher, student, expected):
     found = restoration(find_task(task), np.array(teacher), np.array(student))

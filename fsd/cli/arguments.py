@@ -9,15 +9,16 @@ MASK_PADDING_HELP = (
 )
 
 
-def add_data_arguments(parser):
-    """Task, data folder and encoding."""
+def add_data_arguments(parser, training=True):
+    """Task, data folder and encoding; without ``training``, no flag of the training set."""
     group = parser.add_argument_group("data")
     group.add_argument("--task_name", required=True, help=f"one of {', '.join(task.name for task in TASKS)}, in any case")
     group.add_argument("--data_dir", required=True, help="the task's folder, or the GLUE folder above it")
     group.add_argument("--max_seq_length", type=number(int, 8), default=128,
         help="cut or pad examples to this many tokens; use the same length for the teacher memory and the student")
-    group.add_argument("--max_train_samples", type=positive_or_unset, default=-1,
-        help="train on a random subset of this many examples, drawn from --seed; for quick trials")
+    if training:
+        group.add_argument("--max_train_samples", type=positive_or_unset, default=-1,
+            help="train on a random subset of this many examples, drawn from --seed; for quick trials")
     group.add_argument("--overwrite_cache", action="store_true", help="ignore cached encodings and encode again")
 
 
@@ -265,4 +266,31 @@ def memory_parser(description):
     add_output_arguments(parser)
     add_hardware_arguments(parser, precision=False)
     add_compatibility_arguments(parser, num_train_epochs=float, save_steps=int)
+    return parser
+
+
+def analysis_parser(description):
+    """The flags of ``scripts/analyse.py``."""
+    parser = Parser(description)
+    add_data_arguments(parser, training=False)
+    add_model_arguments(parser, required=True)
+    group = parser.add_argument_group("student")
+    group.add_argument("--student_model_name_or_path", required=True,
+        help="folder or hub name of the student; the teacher itself gives the values that a perfect student would have")
+    group = parser.add_argument_group("analysis")
+    group.add_argument("--split", choices=["test", "dev"],
+        help="the split of the CKA heat map; it needs no labels (default: test if its file is there, otherwise dev)")
+    group.add_argument("--cka_batch_size", type=number(int, 2), default=32,
+        help="examples in a mini-batch, in all analyses. CKA rises towards 1 as it gets smaller, so compare equal sizes only")
+    group.add_argument("--max_batches", type=number(int, 1), default=32,
+        help="most mini-batches of the CKA heat map; all other analyses take the whole of dev")
+    group.add_argument("--mask_padding", action="store_true",
+        help="set padded positions to zero, and leave them out of the pairs of tokens; by default they count, as in the paper")
+    group.add_argument("--curves", metavar="FOLDER",
+        help="folder of the student's TensorBoard files; copies the relation differences that --log_relations logged")
+    group = parser.add_argument_group("output")
+    group.add_argument("--output_file", required=True, help="the JSON file to write; replaces an earlier analysis")
+    group.add_argument("--csv", action="store_true",
+        help="also write the heat map and the layer map as CSV files beside it, FILE.cka.csv and FILE.layers.csv")
+    add_hardware_arguments(parser, precision=False)
     return parser

@@ -11,7 +11,7 @@ from fsd.models.hub import find_model
 from fsd.records.output_folder import check_output_dir, is_resumable
 from fsd.records.results import check_results_file
 from fsd.system.errors import InputError
-from fsd.system.files import check_folder
+from fsd.system.files import check_folder, read_json
 from fsd.system.launcher import is_main_process, started_alone
 
 MODELS = ("model_name_or_path", "config_name", "tokenizer_name", "student_model_name_or_path", "student_config_name",
@@ -93,6 +93,21 @@ def parse_memory(parser):
     return args
 
 
+def parse_analysis(parser):
+    """Parse and check the command line of ``scripts/analyse.py``."""
+    args = parser.parse_args()
+    if not started_alone():
+        raise InputError("this program runs as one process; start it without torchrun")
+    check_data(args, dev=True)
+    if args.split == "test":
+        find_split(find_task(args.task_name), args.data_dir, "test")
+    if args.curves and not Path(args.curves).is_dir():
+        raise InputError(f"--curves {args.curves}: no such folder; name the run's folder below --run_file")
+    check_analysis_files(args.output_file, args.csv)
+    check_models(args)
+    return args
+
+
 def parse_run(parser):
     """Parse and check all flags except the models, which may need downloads and so are checked last."""
     args = parser.parse_args()
@@ -149,7 +164,7 @@ def named_model(args, name):
 def check_models(args):
     """InputError for models that are neither there nor on the hub; those of the hub are downloaded."""
     for name in MODELS:
-        if name != "student_model_name_or_path" or not args.do_train or not starts_fresh(args):
+        if name != "student_model_name_or_path" or not getattr(args, "do_train", False) or not starts_fresh(args):
             named_model(args, name)
 
 
@@ -176,6 +191,29 @@ def check_outputs(args):
         read={f"--{name}": getattr(args, name, None) for name in (*names, "teacher_memory_path", "data_dir")},
         written={f"--{name}": getattr(args, name, None) for name in ("results_file", "run_file", "cache_teacher")},
     )
+
+
+def check_analysis_files(output_file, with_csv):
+    """Raise an ``InputError`` if an analysis cannot be written, or would replace files that are no analysis of ours."""
+    path, what = Path(output_file), f"--output_file {output_file}"
+    check_folder(path.parent, what)
+    there = [name for name in (path, *csv_files(path)) if os.path.lexists(name) and (with_csv or name == path)]
+    if there and not is_analysis(path):
+        raise InputError(f"{what}: {there[0]} is there and is no earlier analysis; name another file")
+
+
+def is_analysis(path):
+    """Whether a file is an analysis that this program wrote."""
+    try:
+        content = read_json(path)
+    except InputError:
+        return False
+    return isinstance(content, dict) and {"restoration", "cka", "layers", "relations"} <= content.keys()
+
+
+def csv_files(output_file):
+    """The paths of an analysis's CSV files: the heat map's and the layer map's."""
+    return [Path(f"{output_file}.{name}.csv") for name in ("cka", "layers")]
 
 
 def check_saved(args):

@@ -1,0 +1,1 @@
+"""What was transferred, from the checkpoints of a teacher and a student."""

@@ -12,7 +12,7 @@ import fsd
 
 FILES = sorted((ROOT / "fsd").rglob("*.py"))
 # Imports run down this list only.
-FOLDERS = ["cli", "analysis", "training", "records", "models", "memory", "glue", "system", "method"]
+FOLDERS = ["reproduction", "cli", "analysis", "training", "records", "models", "memory", "glue", "system", "method"]
 PUBLIC = {
     "linear_cka", "kd_loss", "intra_feature_loss", "local_inter_feature_loss", "global_inter_feature_loss", "TeacherMemory",
     "StudentMemory",

@@ -16,11 +16,10 @@ CSS = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9da7b3; --rule: #3d444d; --paper: #0d1117;
   --panel: #161b22; --link: #79b8ff; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 58rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 1rem; max-width: 68rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0; }
 h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--rule); }
-h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 a { color: var(--link); }
 nav ul { padding-left: 1.2rem; columns: 18rem; }
 .wide { overflow-x: auto; margin: .6rem 0; }
@@ -28,18 +27,18 @@ nav ul { padding-left: 1.2rem; columns: 18rem; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; white-space: nowrap; }
 .number { text-align: right; }
-thead th { background: var(--panel); vertical-align: bottom; }
+thead th, thead td { background: var(--panel); vertical-align: bottom; }
 figure { margin: 1rem 0 2rem; }
 figure .wide { background: #ffffff; border: 1px solid var(--rule); border-radius: 6px; padding: .5rem; }
-img { display: block; width: 100%; min-width: 38rem; height: auto; }
-figcaption, .soft { color: var(--soft); font-size: .9rem; }
-figcaption strong { color: var(--ink); }
+p, ul, figcaption { max-width: 48rem; }
+img { display: block; width: 100%; min-width: 38rem; max-width: 54rem; height: auto; }
+figcaption { color: var(--soft); font-size: .9rem; }
 @media print {
   :root { --ink: #000000; --soft: #333333; --rule: #999999; --paper: #ffffff; --panel: #ffffff; --link: #000000; }
   body { max-width: none; padding: 0; font-size: 10pt; } nav { display: none; }
   .wide { overflow: visible; } figure .wide { border: 0; padding: 0; }
-  img { width: auto; min-width: 0; max-width: 100%; max-height: 22cm; margin: auto; }
-  figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; }
+  img { width: auto; min-width: 0; max-width: 100%; max-height: 22cm; }
+  p, ul, figcaption { max-width: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
   table { font-size: 8pt; } th, td { padding: .15rem .3rem; white-space: normal; }
 }
 """
@@ -96,7 +95,7 @@ def summary(findings):
         f'Reproduces Jung, Kim, Na, Kim: <cite>Feature structure distillation with Centered Kernel Alignment in BERT '
         f'transferring</cite>, Expert Systems with Applications 234 (2023) 120980, '
         f'<a href="https://doi.org/{DOI}">doi:{DOI}</a>.',
-        f"Student runs: {len(students)}, of {len(methods)} methods on {len(findings.tasks())} tasks. "
+        f"Student runs: {len(students)}. Methods: {len(methods)}. Tasks: {len(findings.tasks())}. "
         f"Seeds: {html.escape(', '.join(seeds)) or 'none'}. Analysed models: {len(findings.analyses)}. "
         f"Failed cells: {len(findings.failed)}. {PAPER_NAMES}",
     ]

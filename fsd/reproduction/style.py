@@ -59,3 +59,4 @@ def save(drawing, folder):
     for ending, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
         with matplotlib.rc_context(RC), written_whole(folder / f"{drawing.name}.{ending}") as temporary:
             drawing.figure.savefig(temporary, format=ending, dpi=DPI, metadata=metadata)
+            drawing.figure.set_layout_engine("none")  # the panels are in place now, and finding their places is slow

@@ -11,7 +11,7 @@ from fsd.system.launcher import is_main_process
 
 
 class Tracker:
-    """TensorBoard scalars of one run, in its own folder under ``run_file``. Only the main process writes them.
+    """TensorBoard scalars and images of one run, in its own folder under ``run_file``. Only the main process writes them.
 
     A run that resumes after ``step`` writes into its old folder, and TensorBoard hides the old values of later steps.
 
@@ -39,6 +39,12 @@ class Tracker:
         with self._writing():
             for name, value in values.items() if self.writer else ():
                 self.writer.add_scalar(f"{prefix}/{name}", value, step)
+
+    def image(self, name, picture, step):
+        """Write a picture [height, width, 3], of values in [0, 1], as the image ``name``."""
+        with self._writing():
+            if self.writer:
+                self.writer.add_image(name, picture, step, dataformats="HWC")
 
     def flush(self):
         """Write everything so far to the file."""

@@ -1,0 +1,44 @@
+"""All figures of a reproduction, as files and in TensorBoard."""
+
+import matplotlib
+from matplotlib.image import imread
+
+from fsd.records.tracking import Tracker
+from fsd.reproduction import figures, heat_maps
+from fsd.reproduction.findings import LARGE_TASKS, SMALL_TASKS
+from fsd.reproduction.style import RC, save
+
+SMALL, LARGE = "small tasks", "large tasks"
+# File name → (how it is drawn, what it needs).
+FIGURES = {
+    "scores": (figures.scores, "rows of finished runs"),
+    "figure3": (figures.restoration, "restoration rates of KD, PKD or FSD_ILG"),
+    "figure4": (lambda found: heat_maps.batches(found, "figure4", SMALL_TASKS, SMALL), f"CKA maps of the {SMALL}"),
+    "figure5": (figures.diagonals, "CKA maps"),
+    "figure6": (lambda found: figures.curves(found, "figure6", SMALL_TASKS, SMALL), f"curves of relations on the {SMALL}"),
+    "figure7": (lambda found: heat_maps.batches(found, "figure7", LARGE_TASKS, LARGE), f"CKA maps of the {LARGE}"),
+    "figure8": (lambda found: figures.curves(found, "figure8", LARGE_TASKS, LARGE), f"curves of relations on the {LARGE}"),
+    "layers": (heat_maps.layers, "CKA of the layers"),
+}
+
+
+def draw_all(findings, folder):
+    """Write every figure that the findings have data for; returns the drawings, and a line for each figure left out."""
+    drawings, left_out = [], []
+    for name, (draw, needs) in FIGURES.items():
+        with matplotlib.rc_context(RC):
+            drawing = draw(findings)
+        if drawing is None:
+            left_out.append(f"{name} is left out: no {needs}")
+            continue
+        save(drawing, folder)
+        drawings.append(drawing)
+    return drawings, left_out
+
+
+def show_in_tensorboard(drawings, folder, run_file, runs):
+    """Write the figures' PNG files in ``folder`` as images of TensorBoard, at the number of finished runs as their step."""
+    tracker = Tracker(run_file, "figures", step=runs - 1)
+    for drawing in drawings:
+        tracker.image(drawing.name, imread(folder / f"{drawing.name}.png")[..., :3], runs)
+    tracker.flush()

@@ -1,0 +1,101 @@
+"""The CKA maps: of the teacher's mini-batches against a student's (Figures 4 and 7), and of layers against layers."""
+
+import numpy as np
+
+from fsd.reproduction.figures import PAPER_NAMES, named
+from fsd.reproduction.style import LABELS, Drawing, new_figure
+from fsd.system.errors import InputError
+
+COMPARED = ("teacher", "fine-tuning", "KD", "PKD", "FSD_ILG")
+COLOR_MAP = "cividis"  # even steps of lightness, and the same to colour-blind readers
+TALLEST = 9.0  # inches: a page
+MAPS_CAPTION = (
+    "Pixel (i, j): CKA of the teacher's penultimate features of mini-batch i and the other model's of mini-batch j. The "
+    "number: mean of the diagonal. Means over seeds. T: the teacher. "
+)
+
+
+def mean_map(maps, what):
+    """The mean of several runs' maps.
+
+    Raises:
+        InputError: their sizes differ; the message starts with ``what``.
+    """
+    if len({np.shape(values) for values in maps}) > 1:
+        raise InputError(f"{what}: the runs' CKA maps have different sizes; analyse these runs again with one --max_batches")
+    return np.mean(maps, axis=0)
+
+
+def batches(findings, name, tasks, where):
+    """Figures 4 and 7: a row of maps for each task. ``where`` names the tasks in the title."""
+    found = {
+        (task, method): runs for task in findings.tasks("cka") if task in tasks for method in COMPARED
+        if (runs := findings.parts("cka", task, method))
+    }
+    if not found:
+        return None
+    maps = {(task, method): mean_map([run["map"] for run in runs], f"{task} {method}") for (task, method), runs in found.items()}
+    diagonals = {key: np.mean([run["mean_diagonal"] for run in runs]) for key, runs in found.items()}
+    titles = {(task, method): f"T–{short(method)}\n{diagonals[task, method]:.3f}" for task, method in maps}
+    told = ", ".join(f"{task} T–{short(method)} {value:.3f}" for (task, method), value in diagonals.items())
+    figure = draw_maps(maps, titles, 1.52, "mini-batch j of the other model", "mini-batch i")
+    return Drawing(
+        name, f"Figure {name.removeprefix('figure')}: CKA maps, {where}", f"{MAPS_CAPTION}{PAPER_NAMES}",
+        f"Heat maps of CKA between mini-batches. Mean diagonals: {told}.", figure,
+    )
+
+
+def layers(findings):
+    """CKA of every teacher layer against every student layer."""
+    maps = {
+        (task, method): mean_map([run["map"] for run in runs], f"{task} {method}") for task in findings.tasks("layers")
+        for method in COMPARED[1:] if (runs := findings.parts("layers", task, method))
+    }
+    if not maps:
+        return None
+    tasks, methods = (list(dict.fromkeys(names)) for names in zip(*maps, strict=True))
+    highest = {method: task for task, method in reversed(maps)}
+    titles = {(task, method): LABELS[method] for method, task in highest.items()}
+    figure = draw_maps(maps, titles, 1.3, "layer of the student", "teacher layer")
+    return Drawing(
+        "layers", "Layers of teacher and student",
+        f"CKA of every teacher layer with every student layer on dev; layer 0 is the embeddings. Means over seeds and "
+        f"mini-batches. {PAPER_NAMES}",
+        f"Heat maps of CKA between the layers of the teacher and of {named(methods)} on {', '.join(tasks)}.", figure,
+    )
+
+
+def draw_maps(maps, titles, height, x_label, y_label):
+    """A figure of maps {(task, method): [rows, columns]}: tasks are rows, methods columns; one colour scale for all.
+
+    ``height``: inches of a row, less where many tasks must fit on a page; ``titles``: {(task, method): words above the map}.
+    """
+    tasks, methods = (sorted(set(names), key=list(names).index) for names in zip(*maps, strict=True))
+    methods.sort(key=COMPARED.index)
+    low, high = min(values.min() for values in maps.values()), max(values.max() for values in maps.values())
+    figure = new_figure(min(0.6 + height * len(tasks), TALLEST))
+    panels = figure.subplots(len(tasks), len(methods), squeeze=False)
+    for row, task in zip(panels, tasks, strict=True):
+        for panel, method in zip(row, methods, strict=True):
+            if (task, method) not in maps:
+                panel.axis("off")
+                continue
+            values = maps[task, method]
+            image = panel.imshow(values, cmap=COLOR_MAP, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+            panel.set_title(titles.get((task, method), ""), fontsize=8)
+            panel.spines[:].set_visible(False)
+            panel.tick_params(length=2, pad=1.5)
+            for axis, size in ((panel.xaxis, values.shape[1]), (panel.yaxis, values.shape[0])):
+                axis.set_ticks(sorted({0, size // 2, size - 1}))
+            if panel is not next(other for other in row if other.images):
+                panel.set_yticklabels([])
+        first = row[[(task, method) in maps for method in methods].index(True)]
+        first.set_ylabel(f"{task}\n{y_label}")
+    figure.supxlabel(x_label, fontsize=8)
+    figure.colorbar(image, ax=panels, label="CKA", aspect=12 * len(tasks), fraction=0.025, pad=0.015)
+    return figure
+
+
+def short(method):
+    """A method's name in the maps' titles."""
+    return "T" if method == "teacher" else LABELS[method]

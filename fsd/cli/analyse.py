@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+from pathlib import Path
 
 import numpy as np
 
@@ -34,8 +35,11 @@ def analyse(args):
     """Compare the two models as the arguments say, and write the analysis."""
     task, device = find_task(args.task_name), pick_device(args.no_cuda)
     with start_logging():
-        curves = read_curves(args.curves) if args.curves else None
         teacher, student, tokenizer, facts = load_pair(args, task)
+        curves = None
+        if args.curves and facts["method"] != "teacher":
+            own = Path(args.curves) / (facts["run"] or "")
+            curves = read_curves(own if own.is_dir() else args.curves)
         split = args.split or ("test" if has_split(task, args.data_dir, "test") else "dev")
         datasets = {
             name: encode_split(task, args.data_dir, name, tokenizer, args.max_seq_length, args.overwrite_cache).to(device)

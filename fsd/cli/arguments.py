@@ -287,7 +287,8 @@ def analysis_parser(description):
     group.add_argument("--mask_padding", action="store_true",
         help="set padded positions to zero, and leave them out of the pairs of tokens; by default they count, as in the paper")
     group.add_argument("--curves", metavar="FOLDER",
-        help="folder of the student's TensorBoard files; copies the relation differences that --log_relations logged")
+        help="folder of the student's TensorBoard files, or --run_file's, which has such a folder for each run; copies the "
+             "relation differences that --log_relations logged")
     group = parser.add_argument_group("output")
     group.add_argument("--output_file", required=True, help="the JSON file to write; replaces an earlier analysis")
     group.add_argument("--csv", action="store_true",

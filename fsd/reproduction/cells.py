@@ -145,8 +145,8 @@ class Workplace:
         """The command that measures what a student of the final runs took over from its teacher."""
         given = {key: flags[key] for key in ("max_seq_length", "do_lower_case", "mask_padding", "no_cuda") if key in flags}
         return ("scripts/analyse.py", "--model_name_or_path", str(self.output_dir / "final" / task / "teacher"),
-                "--student_model_name_or_path", str(folder), "--task_name", task, "--data_dir", self.data_dir, "--output_file",
-                str(self.analysis_file(name)), "--run_file", str(self.output_dir / "runs"), *words(given))
+                "--student_model_name_or_path", str(folder), "--task_name", task, "--data_dir", self.data_dir,
+                "--output_file", str(self.analysis_file(name)), "--curves", str(self.output_dir / "runs"), *words(given))
 
     def analysis_file(self, name):
         """Where the analysis of a final cell lies."""

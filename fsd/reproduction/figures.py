@@ -102,7 +102,8 @@ def diagonals(findings):
     figure = dot_panels(lines, methods, points, "mean diagonal of the CKA map")
     figure.legend(handles=[Line2D([], [], **CHANCE)], loc="outside upper center", handletextpad=0.2)
     first = lines[0]
-    order = sorted((method for method in methods if (first, method) in points), key=lambda method: np.mean(points[first, method][0]))
+    placed = [method for method in methods if (first, method) in points]
+    order = sorted(placed, key=lambda method: np.mean(points[first, method][0]))
     return Drawing(
         "figure5", "Figure 5: mean diagonal of the CKA maps",
         f"Mean diagonal of each method's map, and its chance level (bar): the same with the student's examples shuffled within "

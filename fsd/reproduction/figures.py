@@ -7,6 +7,8 @@ for it. The CKA maps are in :mod:`fsd.reproduction.heat_maps`.
 import numpy as np
 from matplotlib.lines import Line2D
 
+from fsd.glue.metrics import main_metric
+from fsd.glue.tasks import find_task
 from fsd.reproduction.findings import METHODS, RATES, RELATIONS
 from fsd.reproduction.style import COLORS, INK, LABELS, SOFT, Drawing, marker_style, new_figure
 
@@ -42,9 +44,10 @@ def restoration(findings):
         (task, method): found for task in findings.tasks("restoration") for method in RESTORED
         if (found := findings.parts("restoration", task, method))
     }
-    tasks, methods = list(dict.fromkeys(task for task, _ in rates)), [m for m in RESTORED if any(m == k for _, k in rates)]
     if not rates:
         return None
+    tasks = list(dict.fromkeys(task for task, _ in rates))
+    methods = [method for method in RESTORED if any(method == known for _, known in rates)]
     figure = new_figure(4.6)
     panels = figure.subplots(len(RATES), 1, sharex=True, sharey=True)
     lowest = 100.0
@@ -89,16 +92,16 @@ def diagonals(findings):
         key: [[run[name] for run in maps] for name in ("mean_diagonal", "shuffled_mean_diagonal")] for key, maps in found.items()
     }
     methods = [method for method in METHODS if any(method == name for _, name in points)]
-    lines = dict.fromkeys(tasks)
+    lines = tasks
     complete = [task for task in tasks if all((task, method) in points for method in methods)]
     if len(complete) > 1:
         average = f"mean of {len(complete)} tasks"
         for method in methods:
             points[average, method] = [[np.mean([np.mean(points[task, method][kind]) for task in complete])] for kind in (0, 1)]
-        lines = {average: None} | lines
-    figure = dot_panels(list(lines), methods, points, "mean diagonal of the CKA map")
+        lines = [average, *tasks]
+    figure = dot_panels(lines, methods, points, "mean diagonal of the CKA map")
     figure.legend(handles=[Line2D([], [], **CHANCE)], loc="outside upper center", handletextpad=0.2)
-    first = next(iter(lines))
+    first = lines[0]
     placed = [method for method in methods if (first, method) in points]
     order = sorted(placed, key=lambda method: np.mean(points[first, method][0]))
     return Drawing(
@@ -169,9 +172,6 @@ def scores(findings):
 
 def metric_of(task):
     """The name of a task's main metric."""
-    from fsd.glue.metrics import main_metric
-    from fsd.glue.tasks import find_task
-
     return main_metric(find_task(task)).removeprefix("mnli/")
 
 

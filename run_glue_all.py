@@ -8,6 +8,8 @@
 With gamma_g above 0, first build the teacher memory (MEM) with train_memory.py.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 from fsd.cli.arguments import add_distillation_arguments, add_memory_arguments, add_objective_arguments
 from fsd.cli.checks import parse_distillation
 from fsd.cli.parser import Parser, number

@@ -1,8 +1,12 @@
 """SIGTERM and SIGINT: they end a program at once, but training only after the current step and a checkpoint."""
 
+import os
 import signal
+import sys
 import time
 from contextlib import contextmanager
+
+from fsd.system.launcher import is_main_process
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 REPEATED = 1  # seconds; a launcher passes on a signal sooner, a person sends a second one later
@@ -34,8 +38,25 @@ def handling_signals(handler):
 
 
 def stop_at_once(number, frame):
-    """A handler that raises :class:`Stopped`, so that every ``finally`` removes its temporary files."""
+    """A handler that raises :class:`Stopped`, so that every ``finally`` removes its temporary files.
+
+    During an import it ends the process instead: the libraries' own code there swallows exceptions or breaks on them.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            end_at_once(number, frame)
+        frame = frame.f_back
     raise Stopped(number)
+
+
+def end_at_once(number, frame):
+    """A handler that ends the process with one line. Nothing is cleaned up."""
+    if is_main_process():
+        try:
+            os.write(2, f"{os.path.basename(sys.argv[0])}: stopped by {signal.Signals(number).name}\n".encode(errors="replace"))
+        except OSError:  # standard error may be closed
+            pass
+    os._exit(128 + number)
 
 
 _noted = []  # the signals of noting_signals(), and when they came

@@ -8,6 +8,8 @@
 With gamma_g above 0, first build the teacher memory (MEM) with train_memory.py.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 from fsd.cli.arguments import all_parser
 from fsd.cli.checks import parse_distillation
 from fsd.system.errors import exit_on_input_error

@@ -5,6 +5,8 @@
     KD:    L_KD                     python run_glue_intra_inter.py --beta 0 …
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 from fsd.cli.arguments import intra_inter_parser
 from fsd.cli.checks import parse_distillation
 from fsd.system.errors import exit_on_input_error

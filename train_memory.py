@@ -6,6 +6,8 @@
 Use the same teacher, length and padding mode (--mask_padding) as for training the student.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 from fsd.cli.arguments import memory_parser
 from fsd.cli.checks import parse_memory
 from fsd.system.errors import exit_on_input_error

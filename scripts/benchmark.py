@@ -12,6 +12,8 @@ Models and tokens are random; lengths are distributed as in the official trainin
     large     the build of a teacher memory on synthetic features of MNLI's size at BERT-base, or on fewer if time is short
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 import contextlib
 import copy
 import ctypes

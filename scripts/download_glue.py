@@ -7,6 +7,8 @@ The row count of each file is compared with the official one. A correct file is 
 reported, and replaced only with --overwrite. The exit status is 2 if a file is missing or wrong at the end.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 import http.client
 import shutil
 import tempfile

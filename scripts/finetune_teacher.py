@@ -4,6 +4,8 @@
         --output_dir TEACHER --do_train --do_eval --do_lower_case --per_gpu_train_batch_size 32 --num_train_epochs 3
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 from fsd.cli.arguments import finetuning_parser
 from fsd.cli.checks import parse_training
 from fsd.system.errors import exit_on_input_error

@@ -7,6 +7,8 @@ rows). Give HELD as --data_dir to the other scripts. HELD/RTE/split.json tells t
 has seen the held-out rows is refused.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 import json
 import random
 from pathlib import Path

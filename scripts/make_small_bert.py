@@ -5,6 +5,8 @@
 Give the folder to scripts/finetune_teacher.py as --model_name_or_path.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 from pathlib import Path
 
 from fsd.cli.arguments import add_seed_argument

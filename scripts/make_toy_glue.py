@@ -11,6 +11,8 @@ The output folder also gets vocab.txt, a lower-case WordPiece vocabulary of all 
 characters. It is always the same.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 import argparse
 import random
 import re

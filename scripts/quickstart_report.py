@@ -6,6 +6,8 @@
 Uses the last run of each method in the results file, and times its model on the task's dev set.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 import math
 import statistics
 import time

@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 from fsd.glue.tasks import find_task  # noqa: E402
 from fsd.models.loading import name_labels  # noqa: E402
+from fsd.system.signals import handling_signals  # noqa: E402
+
+with handling_signals(signal.default_int_handler):  # and no others afterwards, so that Ctrl-C ends pytest as ever
+    import fsd.cli.early_signals  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from fsd.system.launcher import is_main_process
+from fsd.system.launcher import is_main_process, started_alone
 from fsd.system.signals import Stopped, handling_signals, stop_at_once
 
 
@@ -23,8 +23,11 @@ def exit_on_input_error(main):
             main()
         return
     except Stopped as stopped:
-        if is_main_process():
-            print(f"{Path(sys.argv[0]).name}: {stopped}", file=sys.stderr)
+        if is_main_process() or stopped.waiting:
+            rank = "" if is_main_process() else f", rank {os.environ['RANK']}"
+            print(f"{Path(sys.argv[0]).name}{rank}: {stopped}", file=sys.stderr, flush=True)
+        if not started_alone():
+            os._exit(stopped.status)  # sys.exit could wait without limit, for a thread that waits for another process
         sys.exit(stopped.status)
     except InputError as error:
         message = str(error)

@@ -10,6 +10,8 @@ With one process, no process group is made and these functions change nothing.
 """
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -18,6 +20,7 @@ from torch import distributed as dist
 
 from fsd.system.errors import InputError, first_line
 from fsd.system.launcher import is_main_process, started_alone
+from fsd.system.signals import Stopped, overdue
 
 PATIENCE = timedelta(days=7)  # how long processes wait for the work of one: practically without limit
 
@@ -33,6 +36,7 @@ def rank():
 
 
 _patient_group = None  # all processes, with the timeout PATIENCE
+_waiting_thread = ThreadPoolExecutor(1)
 
 
 @contextmanager
@@ -45,13 +49,16 @@ def process_group(device):
     if started_alone():
         yield
         return
-    global _patient_group
     check_environment()
-    with _one_line_for_a_lost_process():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        _patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    _await(_connect, "nccl" if device.type == "cuda" else "gloo")
     yield
     dist.destroy_process_group()  # skipped after an error, when it could wait forever
+
+
+def _connect(backend):
+    global _patient_group
+    dist.init_process_group(backend)
+    _patient_group = dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 def check_environment():
@@ -83,9 +90,8 @@ def highest(*numbers):
     """The maximum of each whole number over all processes, as a list. Waits for the slowest, however long it takes."""
     if world_size() == 1:
         return list(numbers)
-    with _one_line_for_a_lost_process():
-        values = torch.tensor(numbers)
-        dist.all_reduce(values, dist.ReduceOp.MAX, group=_patient_group)
+    values = torch.tensor(numbers)
+    _await(dist.all_reduce, values, dist.ReduceOp.MAX, _patient_group)
     return values.tolist()
 
 
@@ -117,8 +123,7 @@ def share(count):
 def sum_over_processes(tensor):
     """Replace a tensor by its sum over all processes, with the same bits in each; returns it."""
     if world_size() > 1:
-        with _one_line_for_a_lost_process():
-            dist.all_reduce(tensor)
+        _await(dist.all_reduce, tensor)
     return tensor
 
 
@@ -171,10 +176,21 @@ def average_gradients(parameters):
         gradient.copy_(mean.view_as(gradient))
 
 
-@contextmanager
-def _one_line_for_a_lost_process():
+def _await(function, *arguments):
+    """Call a function that waits for the other processes. A signal ends the wait: see :func:`fsd.system.signals.overdue`.
+
+    The function runs in another thread, because Python handles signals in the main thread, and only between its own
+    instructions. A GPU's collective is only put in the GPU's queue; the wait is then in :func:`highest`.
+    """
+    start = time.monotonic()
     try:
-        yield
+        call = _waiting_thread.submit(function, *arguments)
+        while not wait([call], timeout=0.5).done:
+            if number := overdue(start):
+                raise Stopped(number)
+        call.result()
+    except Stopped as stopped:
+        raise Stopped(stopped.number, waiting=True) from None
     except RuntimeError as error:
         raise InputError(
             f"another process of this run cannot be reached; its own error says why ({first_line(error)})"

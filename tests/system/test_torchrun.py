@@ -148,12 +148,14 @@ def test_a_variable_of_torchruns_that_is_no_number_of_its_range_is_told(run_scri
     assert finished.status == 2 and f"{name} is '{value}' in the environment" in finished.err
 
 
-def test_one_process_of_torchrun_makes_no_process_group(run_script, flags, monkeypatch, tmp_path):
-    for name, value in {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}.items():
+@pytest.mark.parametrize("environment", [{"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}, {"RANK": "3"}])
+def test_one_process_makes_no_process_group(run_script, flags, monkeypatch, tmp_path, environment):
+    """One of torchrun's, or one with a variable that another program left."""
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.distributed, "init_process_group", None)
     finished = run_script("run_glue_intra_inter.py", *sum(flags, []), "--output_dir", "out", "--max_steps", 1)
-    assert finished.status == 0, finished.err
+    assert finished.status == 0 and (tmp_path / "out" / "model.safetensors").is_file(), finished.err
 
 
 def test_the_slurm_script_starts_one_torchrun_a_node(tmp_path):

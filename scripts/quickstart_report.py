@@ -1,7 +1,7 @@
 """Compare finished runs of one task in a table (scores, sizes, speed, training time) and a figure.
 
     python scripts/quickstart_report.py --results_file quickstart/CoLA/results.csv --run_file quickstart/runs \\
-        --figure quickstart/CoLA/comparison.png
+        --data_dir quickstart/glue --figure quickstart/CoLA/comparison.png
 
 Compares the runs that differ from the file's last student only in the method and its weights, and times their models on the
 task's dev set. Of several such runs of one method, the last counts. A line for each other run says why it is left out.
@@ -38,6 +38,7 @@ def main():
     parser = Parser(__doc__)
     parser.add_argument("--results_file", required=True, help="results file of the runs")
     parser.add_argument("--run_file", required=True, help="TensorBoard folder of the runs")
+    parser.add_argument("--data_dir", required=True, help="their data: the task's folder, or the GLUE folder above it")
     parser.add_argument("--figure", required=True, help="PNG file to write")
     add_hardware_arguments(parser, precision=False)
     args = parser.parse_args()
@@ -46,7 +47,7 @@ def main():
         raise InputError(f"--figure {args.figure}: name a PNG file, ending in .png")
     results, left_out = runs_to_compare(args.results_file)
     curves = {method: read_curves(args.run_file, method, row) for method, row in results.items()}
-    device, sizes, latencies = measure_models(results, args.no_cuda)
+    device, sizes, latencies = measure_models(results, args.data_dir, args.no_cuda)
     draw(results, curves, args.figure)
     print(f"\n{table(results, sizes, latencies)}\n")
     print("".join(f"left out: {line}\n" for line in left_out), end="")
@@ -125,7 +126,7 @@ def read_curves(run_file, method, row):
     return {tag.removeprefix("train/"): ([p.step for p in line], [p.value for p in line]) for tag, line in points.items()}
 
 
-def measure_models(results, no_cuda):
+def measure_models(results, data_dir, no_cuda):
     """(device name, {method: number of parameters}, {method: [ms per example at each of BATCH_SIZES]})."""
     from fsd.glue.encoding import encode_split
     from fsd.models.hub import find_model
@@ -137,19 +138,19 @@ def measure_models(results, no_cuda):
     device, flag = pick_device(no_cuda), "--results_file: output_dir"
     row = next(iter(results.values()))
     task, run = find_task(row["task"]), read_run(row["output_dir"])
-    tokenizer = load_tokenizer(find_model(run["tokenizer_name"] or row["output_dir"], flag), run["do_lower_case"])
+    tokenizer = load_tokenizer(find_model(row["output_dir"], flag), run["do_lower_case"])
     loaded = {
         method: load_finetuned(find_model(row["output_dir"], flag), task, tokenizer, run["max_seq_length"]).to(device).eval()
         for method, row in results.items()
     }
-    dataset = encode_split(task, run["data_dir"], "dev", tokenizer, run["max_seq_length"]).to(device)
+    dataset = encode_split(task, data_dir, "dev", tokenizer, run["max_seq_length"]).to(device)
     by_size = [latencies(loaded, dataset, size) for size in BATCH_SIZES]
     sizes = {method: parameter_count(model) for method, model in loaded.items()}
     return describe_device(device), sizes, {method: [times[method] for times in by_size] for method in loaded}
 
 
 def read_run(output_dir):
-    """The flags of a finished run that its data and tokenizer depend on.
+    """The flags of a finished run that its encoding depends on.
 
     Raises:
         InputError: ``training_args.json`` is missing or was not written by a run.
@@ -157,7 +158,7 @@ def read_run(output_dir):
     path = Path(output_dir) / "training_args.json"
     value = read_json(path)
     flags = value.get("arguments") if isinstance(value, dict) else None
-    kinds = {"data_dir": str, "max_seq_length": int, "do_lower_case": bool, "tokenizer_name": (str, type(None))}
+    kinds = {"max_seq_length": int, "do_lower_case": bool}
     for name, kind in kinds.items():
         if not isinstance(flags, dict) or not isinstance(flags.get(name, ...), kind):
             raise InputError(f"{path}: it has no valid {name}; run the experiment again")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fsd.records.checkpoints import check_undamaged
 from fsd.records.output_folder import RECORD_FILE, checkpoints, is_resumable, read_record, remove_previous_run
+from fsd.records.public_names import public_values
 from fsd.system.errors import InputError
 from fsd.system.files import remove_folder, remove_temporaries, write_json
 from fsd.system.launcher import is_main_process
@@ -112,9 +113,14 @@ def prepare_output_dir(output_dir, point, settings, facts, overwrite):
 
 
 def write_record(output_dir, point, settings, facts, finished=False):
-    """Write a run's settings into its folder; ``finished`` says that the run is complete."""
+    """Write a run's settings into its folder; ``finished`` says that the run is complete.
+
+    Only a complete run's folder is uploaded, so its record names no folders of this machine. Checkpoints, which copy the
+    record of the run on its way, keep them: going on from one needs the student's start.
+    """
     if is_main_process():
-        write_json(Path(output_dir) / RECORD_FILE, {"run": point.run, "finished": finished, "settings": settings, **facts})
+        record = {"run": point.run, "finished": finished, "settings": settings, **facts}
+        write_json(Path(output_dir) / RECORD_FILE, public_values(record) if finished else record)
 
 
 def check_same_settings(record, settings, where):

@@ -20,12 +20,11 @@ SCORES = {"teacher": 0.9, "KD": 0.5, "FSD_ILG": 0.75}
 @pytest.fixture
 def runs(toy_glue, save_bert, tmp_path):
     """Three finished runs: their results file, their TensorBoard folder, and where the figure goes."""
-    flags = {"results_file": tmp_path / "results.csv", "run_file": tmp_path / "runs", "figure": tmp_path / "plots/all.png"}
+    flags = {"results_file": tmp_path / "results.csv", "run_file": tmp_path / "runs", "figure": tmp_path / "plots/all.png",
+             "data_dir": toy_glue}
     for method, score in SCORES.items():
         folder = save_bert(tmp_path / method, "RTE", layers=4 if method == "teacher" else 2)
-        arguments = {"data_dir": str(toy_glue), "max_seq_length": 32, "do_lower_case": True}
-        arguments |= {"tokenizer_name": None, "cache_dir": None}
-        write_json(folder / "training_args.json", {"arguments": arguments})
+        write_json(folder / "training_args.json", {"arguments": {"max_seq_length": 32, "do_lower_case": True}})
         name = "fine-tuning" if method == "teacher" else method
         row = {"task": "RTE", "method": name, "output_dir": str(folder), "seed": 1, "seconds": 12.5}
         append_result(flags["results_file"], row | {"acc": score - 0.1, "run": f"earlier-{method}"})  # which does not count

@@ -1,5 +1,6 @@
 """Distil a student from the arguments: train, evaluate and record it."""
 
+import os
 from pathlib import Path
 
 from fsd.cli.checks import named_checkpoint, named_model, starts_fresh
@@ -83,7 +84,9 @@ def take_named_checkpoint(args):
         start = record and record["arguments"].get("student_model_name_or_path")
         if not isinstance(start, str | None):
             raise InputError(f"{checkpoint / RECORD_FILE}: student_model_name_or_path is not a name; restore the file")
-        args.student_model_name_or_path = start
+        home = record and record["arguments"].get("output_dir")
+        is_fresh = start and isinstance(home, str) and os.path.realpath(start) == os.path.realpath(home)
+        args.student_model_name_or_path = None if is_fresh else start
     return checkpoint
 
 

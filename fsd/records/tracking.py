@@ -9,7 +9,6 @@ from torch.utils.tensorboard.summary import hparams
 from fsd.system.errors import InputError
 from fsd.system.launcher import is_main_process
 
-
 EARLIER = "events.out.{:06d}."  # sorts before the names of new files, which start with events.out.tfevents.
 
 

@@ -22,7 +22,7 @@ from fsd.system.files import check_folder, read_json, written_whole
 METHODS = ("teacher", "fine-tuning", "KD", "FSD_I", "FSD_L", "FSD_G", "FSD_IL", "FSD_ILG")
 COLORS = dict(zip(METHODS, ("#888888", "#56b4e9", "#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00"), strict=True))
 PANELS = {
-    "cross_entropy": "task loss", "dark_knowledge": "dark knowledge", "intra": "intra-feature loss",
+    "task_loss": "task loss", "dark_knowledge": "dark knowledge", "intra": "intra-feature loss",
     "local_inter": "local inter-feature loss", "global_cosine": "global inter-feature loss, cosine part",
 }
 SETTINGS = (  # what students that are compared have in common; the weights of the structures are the method's own

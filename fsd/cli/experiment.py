@@ -138,7 +138,8 @@ def report(args, run, test_sets, tracker):
     metrics = {}
     if args.do_eval or args.evaluate_during_training:
         metrics = evaluate(run.student, run.task, run.dev_sets, args.per_gpu_eval_batch_size)
-        tracker.scalars("dev", metrics, run.steps)
+        if args.evaluate_during_training and run.steps > run.steps_per_epoch:  # else it is no curve
+            tracker.scalars("dev", metrics, run.steps)
         write_eval_results(args.output_dir, metrics)
         evaluate_checkpoints(args, run.task, run.tokenizer, run.dev_sets, run.device)
     predict(args, run.student, run.task, test_sets)

@@ -1,6 +1,6 @@
 """The objective: every method of the paper is a weighted sum of the same losses (Eq. 3 and 11).
 
-    α · cross_entropy + (1 − α) · dark_knowledge + β · (γ_i · intra + γ_l · local_inter + γ_g · L_G)
+    α · task_loss + (1 − α) · dark_knowledge + β · (γ_i · intra + γ_l · local_inter + γ_g · L_G)
     L_G = γ_m · global_distance + (1 − γ_m) · global_cosine + memory_cka
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fsd.method import global_structure, losses
 
 LOSS_NAMES = (
-    "cross_entropy", "dark_knowledge", "intra", "local_inter", "global_distance", "global_cosine", "memory_cka"
+    "task_loss", "dark_knowledge", "intra", "local_inter", "global_distance", "global_cosine", "memory_cka"
 )
 
 
@@ -81,7 +81,7 @@ class Objective:
     @property
     def needs_teacher(self):
         """Whether any loss compares with the teacher."""
-        return set(self.weights) != {"cross_entropy"}
+        return set(self.weights) != {"task_loss"}
 
     @property
     def needs_memory(self):
@@ -116,8 +116,8 @@ class Objective:
         weights, values = self.weights, {}
         student_logits, student_hidden = student
         teacher_logits, teacher_hidden = teacher or (None, None)
-        if "cross_entropy" in weights:
-            values["cross_entropy"] = losses.task_loss(student_logits, labels)
+        if "task_loss" in weights:
+            values["task_loss"] = losses.task_loss(student_logits, labels)
         if "dark_knowledge" in weights:
             values["dark_knowledge"] = losses.kd_loss(student_logits, teacher_logits, self.temperature)
         for name, loss in (("intra", losses.intra_feature_loss), ("local_inter", losses.local_inter_feature_loss)):

@@ -9,6 +9,7 @@ from torch.utils.tensorboard.summary import hparams
 from fsd.system.errors import InputError
 from fsd.system.launcher import is_main_process
 
+ONCE = "trained"  # prefix of the scalars of the trained model: TensorBoard then shows them after the curves, "dev" and "train"
 EARLIER = "events.out.{:06d}."  # sorts before the names of new files, which start with events.out.tfevents.
 
 
@@ -70,9 +71,9 @@ class Tracker:
         """
         if not self.writer:
             return
-        self.scalars("final", metrics, step)
+        self.scalars(ONCE, metrics, step)
         names = dict.fromkeys([*all_metrics, *metrics])
         with self._writing():
-            for summary in hparams(hyperparameters, {f"final/{name}": 0 for name in names}):
+            for summary in hparams(hyperparameters, {f"{ONCE}/{name}": 0 for name in names}):
                 self.writer.file_writer.add_summary(summary)
             self.writer.close()

@@ -31,7 +31,7 @@ def runs(toy_glue, save_bert, tmp_path):
         append_result(flags["results_file"], row | {"acc": score, "run": f"RTE-{name}-1"})
         tracker = Tracker(flags["run_file"], f"RTE-{name}-1")
         for step in (1, 2, 3):
-            tracker.scalars("train", {"cross_entropy": 1 / step, "intra": 1 / step, "total": 1.0}, step)
+            tracker.scalars("train", {"task_loss": 1 / step, "intra": 1 / step, "total": 1.0}, step)
         tracker.finish({}, {}, 3)
     return flags
 

@@ -31,5 +31,6 @@ K=50 bash "$SCRIPTS/memory.sh" "$TASK" --overwrite_output_dir
 for method in kd fsd_i fsd_l fsd_g fsd_il fsd_ilg; do
     EPOCHS=5 OUT=$FOLDER/$TASK/$method bash "$SCRIPTS/$method.sh" "$TASK" "${flags[@]}" --warmup_steps 50 --skip_teacher_eval
 done
-"$PYTHON" "$SCRIPTS/quickstart_report.py" --results_file "$RESULTS" --run_file "$RUNS" --figure "$FOLDER/$TASK/comparison.png"
+"$PYTHON" "$SCRIPTS/quickstart_report.py" --results_file "$RESULTS" --run_file "$RUNS" --data_dir "$DATA" \
+    --figure "$FOLDER/$TASK/comparison.png"
 echo "all in $((SECONDS - start)) s; the curves: ${PYTHON%/*}/tensorboard --logdir $FOLDER/runs"

@@ -1,9 +1,10 @@
 """Compare finished runs of one task in a table (scores, sizes, speed, training time) and a figure.
 
     python scripts/quickstart_report.py --results_file quickstart/CoLA/results.csv --run_file quickstart/runs \\
-        --figure quickstart/CoLA/comparison.png
+        --data_dir quickstart/glue --figure quickstart/CoLA/comparison.png
 
-Uses the last run of each method in the results file, and times its model on the task's dev set.
+Compares the runs that differ from the file's last student only in the method and its weights, and times their models on the
+task's dev set. Of several such runs of one method, the last counts. A line for each other run says why it is left out.
 """
 
 import fsd.cli.early_signals  # noqa: F401
@@ -23,9 +24,14 @@ from fsd.system.files import check_folder, read_json, written_whole
 METHODS = ("teacher", "fine-tuning", "KD", "FSD_I", "FSD_L", "FSD_G", "FSD_IL", "FSD_ILG")
 COLORS = dict(zip(METHODS, ("#888888", "#56b4e9", "#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00"), strict=True))
 PANELS = {
-    "cross_entropy": "task loss", "dark_knowledge": "dark knowledge", "intra": "intra-feature loss",
+    "task_loss": "task loss", "dark_knowledge": "dark knowledge", "intra": "intra-feature loss",
     "local_inter": "local inter-feature loss", "global_cosine": "global inter-feature loss, cosine part",
 }
+SETTINGS = (  # what students that are compared have in common; the weights of the structures are the method's own
+    "teacher", "seed", "alpha", "temperature", "do_layerwise", "mask_padding", "copied_from", "student_layers",
+    "student_hidden_size", "train_samples", "train_data", "teacher_data", "max_seq_length", "batch_size", "accumulation",
+    "epochs", "steps", "learning_rate", "precision", "group_by_length", "compile", "cache_teacher",
+)
 BATCH_SIZES = (1, 32)
 ROUNDS = 30
 
@@ -34,23 +40,25 @@ def main():
     parser = Parser(__doc__)
     parser.add_argument("--results_file", required=True, help="results file of the runs")
     parser.add_argument("--run_file", required=True, help="TensorBoard folder of the runs")
+    parser.add_argument("--data_dir", required=True, help="their data: the task's folder, or the GLUE folder above it")
     parser.add_argument("--figure", required=True, help="PNG file to write")
     add_hardware_arguments(parser, precision=False)
     args = parser.parse_args()
     check_folder(Path(args.figure).parent, f"--figure {args.figure}")
     if Path(args.figure).suffix != ".png" or Path(args.figure).exists() and not Path(args.figure).is_file():
         raise InputError(f"--figure {args.figure}: name a PNG file, ending in .png")
-    results = runs_to_compare(args.results_file)
+    results, left_out = runs_to_compare(args.results_file)
     curves = {method: read_curves(args.run_file, method, row) for method, row in results.items()}
-    device, sizes, latencies = measure_models(results, args.no_cuda)
+    device, sizes, latencies = measure_models(results, args.data_dir, args.no_cuda)
     draw(results, curves, args.figure)
     print(f"\n{table(results, sizes, latencies)}\n")
+    print("".join(f"left out: {line}\n" for line in left_out), end="")
     print(f"ms: median forward time per example, alone and in a batch of {BATCH_SIZES[1]}, on {device}")
     print(f"seconds: training time\nfigure: {args.figure}")
 
 
 def runs_to_compare(path):
-    """Method → its last row in the results file (a dict), in the order of ``METHODS``.
+    """({method: its row (a dict)} in the order of ``METHODS``, a line for each other row: why it is left out).
 
     Raises:
         InputError: the file cannot be read, or its rows have several tasks, other methods or bad numbers.
@@ -63,15 +71,32 @@ def runs_to_compare(path):
     if len(tasks) != 1 or set(methods) - set(METHODS):
         raise InputError(f"--results_file {path}: runs of one task with methods among {', '.join(METHODS)} are compared, not "
                          f"{', '.join(sorted(set(methods))) or 'none'} on {', '.join(tasks) or 'none'}")
-    last = dict(zip(methods, rows, strict=True))
+    last, left_out = {}, []
+    reference = next((row for row in reversed(rows) if not is_teacher(row)), None)
+    for method, row in reversed(list(zip(methods, rows, strict=True))):
+        reason = difference(row, reference) or ("a later run of the method counts" if method in last else "")
+        if reason:
+            left_out.append(f"{method}, {row['run'] or row['output_dir']}: {reason}")
+        else:
+            last[method] = row | {"output_dir": path_of_row(row["output_dir"], path)}
     for method, row in last.items():
         for name in (*METRIC_NAMES, "seconds"):
             if row[name] and not is_finite(row[name]):
                 raise InputError(f"--results_file {path}: {method}'s last row: {name} is {row[name]!r}, not a number; correct it")
-    return {
-        method: last[method] | {"output_dir": path_of_row(last[method]["output_dir"], path)}
-        for method in METHODS if method in last
-    }
+    return {method: last[method] for method in METHODS if method in last}, left_out[::-1]
+
+
+def difference(row, reference):
+    """What sets a run apart from the students that are compared, beside its method; "" if nothing does.
+
+    Cells that are empty on one side played no part there, or are not known.
+    """
+    if reference is None:
+        return ""
+    if is_teacher(row):
+        return "not the teacher of these students" if reference["teacher"] not in ("", row["output_dir"]) else ""
+    names = [name for name in SETTINGS if row[name] and reference[name] and row[name] != reference[name]]
+    return ", ".join(f"{name} {row[name]} instead of {reference[name]}" for name in names)
 
 
 def is_teacher(row):
@@ -103,7 +128,7 @@ def read_curves(run_file, method, row):
     return {tag.removeprefix("train/"): ([p.step for p in line], [p.value for p in line]) for tag, line in points.items()}
 
 
-def measure_models(results, no_cuda):
+def measure_models(results, data_dir, no_cuda):
     """(device name, {method: number of parameters}, {method: [ms per example at each of BATCH_SIZES]})."""
     from fsd.glue.encoding import encode_split
     from fsd.models.hub import find_model
@@ -115,19 +140,19 @@ def measure_models(results, no_cuda):
     device, flag = pick_device(no_cuda), "--results_file: output_dir"
     row = next(iter(results.values()))
     task, run = find_task(row["task"]), read_run(row["output_dir"])
-    tokenizer = load_tokenizer(find_model(run["tokenizer_name"] or row["output_dir"], flag), run["do_lower_case"])
+    tokenizer = load_tokenizer(find_model(row["output_dir"], flag), run["do_lower_case"])
     loaded = {
         method: load_finetuned(find_model(row["output_dir"], flag), task, tokenizer, run["max_seq_length"]).to(device).eval()
         for method, row in results.items()
     }
-    dataset = encode_split(task, run["data_dir"], "dev", tokenizer, run["max_seq_length"]).to(device)
+    dataset = encode_split(task, data_dir, "dev", tokenizer, run["max_seq_length"]).to(device)
     by_size = [latencies(loaded, dataset, size) for size in BATCH_SIZES]
     sizes = {method: parameter_count(model) for method, model in loaded.items()}
     return describe_device(device), sizes, {method: [times[method] for times in by_size] for method in loaded}
 
 
 def read_run(output_dir):
-    """The flags of a finished run that its data and tokenizer depend on.
+    """The flags of a finished run that its encoding depends on.
 
     Raises:
         InputError: ``training_args.json`` is missing or was not written by a run.
@@ -135,7 +160,7 @@ def read_run(output_dir):
     path = Path(output_dir) / "training_args.json"
     value = read_json(path)
     flags = value.get("arguments") if isinstance(value, dict) else None
-    kinds = {"data_dir": str, "max_seq_length": int, "do_lower_case": bool, "tokenizer_name": (str, type(None))}
+    kinds = {"max_seq_length": int, "do_lower_case": bool}
     for name, kind in kinds.items():
         if not isinstance(flags, dict) or not isinstance(flags.get(name, ...), kind):
             raise InputError(f"{path}: it has no valid {name}; run the experiment again")

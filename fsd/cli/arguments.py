@@ -68,7 +68,9 @@ def add_run_arguments(parser):
     """What to do and which files to keep; for scripts that train and evaluate."""
     group = parser.add_argument_group("what to do")
     group.add_argument("--do_train", action="store_true", help="train")
-    group.add_argument("--do_eval", action="store_true", help="evaluate on dev: eval_results.txt and --results_file")
+    group.add_argument("--do_eval", action="store_true",
+        help="evaluate on dev: eval_results.txt and --results_file; without --do_train, a finished run's row that has no scores "
+             "gets them")
     group.add_argument("--do_predict", action="store_true", help="write test predictions for the GLUE leaderboard")
     group.add_argument("--evaluate_during_training", action="store_true", help="evaluate after each epoch")
     group.add_argument("--eval_all_checkpoints", action="store_true",

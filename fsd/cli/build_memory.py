@@ -19,6 +19,7 @@ from fsd.models.loading import freeze, load_finetuned
 from fsd.models.model_files import read_config
 from fsd.models.tokenizer import load_tokenizer
 from fsd.records.output_folder import trained_on
+from fsd.records.public_names import public_name
 from fsd.records.resuming import find_resume_point, locked_output_dir, prepare_output_dir, write_record
 from fsd.records.tracking import Tracker
 from fsd.records.versions import describe_versions, versions
@@ -99,7 +100,7 @@ def cluster_features(args, task, device, tokenizer, teacher, contents, dataset, 
         return
     memory = TeacherMemory(
         clustering.centroids.view(args.num_centroid, args.max_seq_length, width), clustering.counts, clustering.assignment,
-        task=task.name, teacher=args.model_name_or_path, teacher_hash=contents["model_name_or_path"],
+        task=task.name, teacher=public_name(args.model_name_or_path), teacher_hash=contents["model_name_or_path"],
         tokenizer_hash=tokenizer_hash(tokenizer), data_hash=dataset.origin.rows, file_hash=dataset.origin.file,
         split_of=dataset.origin.split_of, layer=layer, mask_padding=args.mask_padding,
         examples=len(dataset), passes=clustering.passes, inertia=clustering.inertia, seed=args.seed,

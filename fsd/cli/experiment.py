@@ -17,11 +17,11 @@ from fsd.models.loading import load_finetuned
 from fsd.models.tokenizer import load_tokenizer
 from fsd.records.checkpoints import keep_newest, save_model
 from fsd.records.model_card import write_model_card
-from fsd.records.output_folder import checkpoints
-from fsd.records.results import append_result
+from fsd.records.output_folder import RECORD_FILE, checkpoints
+from fsd.records.results import add_scores, append_result
 from fsd.records.resuming import CONTENT, find_resume_point, locked_output_dir, prepare_output_dir, write_record
 from fsd.records.tracking import Tracker
-from fsd.system.files import write_text
+from fsd.system.files import read_json, write_text
 from fsd.system.launcher import is_main_process
 from fsd.system.processes import check_same, main_process_first, world_size
 from fsd.training.evaluation import evaluate, format_metrics, is_at_chance, predict_test_sets
@@ -127,7 +127,8 @@ def report(args, run, test_sets, tracker):
     metrics = {}
     if args.do_eval or args.evaluate_during_training:
         metrics = evaluate(run.student, run.task, run.dev_sets, args.per_gpu_eval_batch_size)
-        tracker.scalars("dev", metrics, run.steps)
+        if args.evaluate_during_training and run.steps > run.steps_per_epoch:  # else it is no curve
+            tracker.scalars("dev", metrics, run.steps)
         write_eval_results(args.output_dir, metrics)
         evaluate_checkpoints(args, run.task, run.tokenizer, run.dev_sets, run.device)
     predict(args, run.student, run.task, test_sets)
@@ -147,7 +148,18 @@ def evaluate_saved(args, task, device, flag):
         write_eval_results(args.output_dir, metrics)
         evaluate_checkpoints(args, task, tokenizer, dev_sets, device)
         logger.info("%s on %s: %s", source.name, task.name, format_metrics(metrics))
+        fill_results_row(args, task, source.folder, metrics)
     predict(args, model, task, test_sets)
+
+
+def fill_results_row(args, task, folder, metrics):
+    """Write the scores of a finished run's model into the run's results row, if the row has none."""
+    path = folder / RECORD_FILE
+    record = read_json(path) if is_main_process() and path.is_file() else None
+    if isinstance(record, dict) and record.get("finished") is True:  # a checkpoint's says that its run is on its way
+        known = {"run": record.get("run"), "task": task.name, "max_seq_length": str(args.max_seq_length)}
+        if add_scores(args.results_file, known, metrics):
+            logger.info("wrote the scores into the run's row in %s", args.results_file)
 
 
 def predict(args, model, task, test_sets):

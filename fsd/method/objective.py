@@ -1,6 +1,6 @@
 """The objective: every method, the paper's and the baselines', is a weighted sum of the same losses (Eq. 3 and 11).
 
-    α · cross_entropy + (1 − α) · dark_knowledge + β · (γ_i · intra + γ_l · local_inter + γ_g · L_G)
+    α · task_loss + (1 − α) · dark_knowledge + β · (γ_i · intra + γ_l · local_inter + γ_g · L_G)
     L_G = γ_m · global_distance + (1 − γ_m) · global_cosine + memory_cka
 
     Baselines, in place of the structures: β · pkd, or rkd_distance and rkd_angle with a weight each, or
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fsd.method import baselines, global_structure, losses
 
 LOSS_NAMES = (
-    "cross_entropy", "dark_knowledge", "intra", "local_inter", "global_distance", "global_cosine", "memory_cka",
+    "task_loss", "dark_knowledge", "intra", "local_inter", "global_distance", "global_cosine", "memory_cka",
     "pkd", "rkd_distance", "rkd_angle", "attention", "value_relation",
 )
 BASELINES = {"pkd": "PKD", "rkd_distance": "RKD", "rkd_angle": "RKD", "attention": "MiniLM"}
@@ -103,7 +103,7 @@ class Objective:
     @property
     def needs_teacher(self):
         """Whether any loss compares with the teacher."""
-        return set(self.weights) != {"cross_entropy"}
+        return set(self.weights) != {"task_loss"}
 
     @property
     def needs_memory(self):
@@ -118,7 +118,7 @@ class Objective:
     @property
     def compared_pairs(self):
         """All layer pairs whose hidden states this objective uses, without repeats."""
-        of_pairs = {"cross_entropy", "dark_knowledge", "intra", "local_inter", "pkd"}
+        of_pairs = {"task_loss", "dark_knowledge", "intra", "local_inter", "pkd"}
         pairs = list(self.pairs) if {"intra", "local_inter", "pkd"} & set(self.weights) else []
         if set(self.weights) - of_pairs and self.default_pair not in pairs:
             pairs.append(self.default_pair)
@@ -147,8 +147,8 @@ class Objective:
         values = {}
         student_logits, student_hidden = student
         teacher_logits, teacher_hidden = teacher or (None, None)
-        if "cross_entropy" in self.weights:
-            values["cross_entropy"] = losses.task_loss(student_logits, labels)
+        if "task_loss" in self.weights:
+            values["task_loss"] = losses.task_loss(student_logits, labels)
         if "dark_knowledge" in self.weights:
             values["dark_knowledge"] = losses.kd_loss(student_logits, teacher_logits, self.temperature)
         if {"intra", "local_inter", "pkd"} & set(self.weights):

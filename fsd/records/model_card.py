@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fsd.models.student import parameter_count
 from fsd.records.output_folder import CARD_FILE, CARD_MARK, is_our_card
+from fsd.records.public_names import public_argument, public_name
 from fsd.records.versions import describe_versions
 from fsd.system.files import write_text
 
@@ -64,18 +65,9 @@ def is_hub_name(name):
     return bool(HUB_NAME.fullmatch(name)) and not os.path.exists(name)
 
 
-def public_name(path):
-    """A path without the folders of this machine: the last part of an absolute one; a relative path or a name stays."""
-    return os.path.basename(os.path.normpath(path)) if os.path.isabs(path) else path
-
-
 def public_command(arguments):
     """The command on one line; of absolute paths only the last part."""
-    parts = []
-    for part in arguments:
-        flag, equals, value = part.partition("=") if part.startswith("--") else ("", "", part)
-        parts.append(flag + equals + public_name(value))
-    return " ".join(shlex.join(["python", *parts]).split("\n"))
+    return " ".join(shlex.join(["python", *map(public_argument, arguments)]).split("\n"))
 
 
 def code(text):

@@ -129,6 +129,8 @@ def read_record(folder):
     kinds = {"run": str, "finished": bool, "settings": dict, "arguments": dict}
     if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
         raise InputError(f"{path}: not a record of a run that this version can resume; name another --output_dir")
+    if not isinstance(record.get("folder", ""), str):
+        raise InputError(f"{path}: folder is not a path; restore the file, or name another --output_dir")
     if not re.fullmatch(r"\w[\w.-]*", record["run"]):  # it becomes a folder name
         raise InputError(f"{path}: run is not a name of ours; restore the file, or name another --output_dir")
     return record

@@ -81,16 +81,40 @@ def append_result(path, row):
             if any(known["run"] == row["run"] for known in rows):
                 return
             old = path.read_bytes() if path.exists() and columns == RESULT_COLUMNS else b""
-            text = io.StringIO(newline="")
-            writer = csv.DictWriter(text, RESULT_COLUMNS, restval="", lineterminator="\n")
-            if not old:
-                writer.writeheader()
-                writer.writerows(rows)
-            writer.writerow(row)
+            new = _text([row], header=False) if old else _text([*rows, row])
             with written_whole(path) as temporary:
-                temporary.write_bytes(old + (b"\n" if old and not old.endswith(b"\n") else b"") + text.getvalue().encode())
+                temporary.write_bytes(old + (b"\n" if old and not old.endswith(b"\n") else b"") + new)
     except OSError as error:
         raise InputError(f"--results_file {path}: cannot write there: {error.strerror}") from error
+
+
+def add_scores(path, known, metrics):
+    """Write dev scores into the rows that have the cells ``known`` (name → text) and no scores; tell whether there were any."""
+    path = Path(os.path.realpath(path))
+    if not path.is_file():
+        return False
+    try:
+        with exclusive_lock(path.with_name(f".{path.name}.lock")):
+            rows = read_results(path)
+            found = [row for row in rows if known.items() <= row.items() and not any(row[name] for name in METRIC_NAMES)]
+            for row in found:
+                row |= metrics
+            if found:
+                with written_whole(path) as temporary:
+                    temporary.write_bytes(_text(rows))
+    except OSError as error:
+        raise InputError(f"--results_file {path}: cannot write there: {error.strerror}") from error
+    return bool(found)
+
+
+def _text(rows, header=True):
+    """Rows as the bytes of a CSV file."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, RESULT_COLUMNS, restval="", lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
 
 
 def path_for_row(path, results_file):

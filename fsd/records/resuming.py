@@ -1,6 +1,7 @@
 """Where a run starts: at its first step, or at a checkpoint of an earlier run with the same settings."""
 
 import logging
+import os
 import secrets
 import time
 from contextlib import contextmanager
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from fsd.records.checkpoints import check_undamaged
 from fsd.records.output_folder import RECORD_FILE, checkpoints, is_resumable, read_record, remove_previous_run
+from fsd.records.public_names import public_values
 from fsd.system.errors import InputError
-from fsd.system.files import remove_folder, remove_temporaries, write_json
+from fsd.system.files import read_json, remove_folder, remove_temporaries, write_json
 from fsd.system.launcher import is_main_process
 from fsd.system.locks import exclusive_lock
 from fsd.system.processes import check_same
@@ -92,10 +94,27 @@ def find_resume_point(output_dir, settings, kind, *, resume, overwrite, checkpoi
             logger.info("the run in %s is finished: nothing to do. To evaluate it again, leave out --do_train", output_dir)
             return None
         newest = [path for _, path in checkpoints(output_dir) if is_resumable(path)][-1:] if resume else []
-        point = ResumePoint(record["run"], newest[0] if newest else checkpoint, is_new=False)
+        checkpoint = newest[0] if newest else checkpoint
+        name = new_run if is_copy(output_dir, record, checkpoint) else record["run"]
+        point = ResumePoint(name, checkpoint, is_new=False)
     if point.checkpoint is not None:
         check_undamaged(point.checkpoint)
     return point
+
+
+def is_copy(output_dir, record, checkpoint=None):
+    """Whether the folder was copied from the run's own folder, which is still there. One that was moved is the run's own.
+
+    Args:
+        record: the record in ``output_dir``.
+        checkpoint: the checkpoint in it that the run goes on from; its record has the full path even if the run is finished.
+    """
+    home = (read_record(checkpoint) if checkpoint else record).get("folder", "")
+    if not os.path.isabs(home) or os.path.realpath(home) == os.path.realpath(output_dir):
+        return False
+    path = Path(home) / RECORD_FILE
+    there = read_json(path) if path.is_file() else None
+    return isinstance(there, dict) and there.get("run") == record["run"]
 
 
 def prepare_output_dir(output_dir, point, settings, facts, overwrite):
@@ -112,9 +131,14 @@ def prepare_output_dir(output_dir, point, settings, facts, overwrite):
 
 
 def write_record(output_dir, point, settings, facts, finished=False):
-    """Write a run's settings into its folder; ``finished`` says that the run is complete."""
+    """Write a run's settings into its folder; ``finished`` says that the run is complete.
+
+    Only a complete run's folder is uploaded, so its record names no folders of this machine. Checkpoints, which copy the
+    record of the run on its way, keep them: going on from one needs the student's start, and the folder that it belongs to.
+    """
     if is_main_process():
-        write_json(Path(output_dir) / RECORD_FILE, {"run": point.run, "finished": finished, "settings": settings, **facts})
+        record = {"run": point.run, "finished": finished, "folder": os.path.realpath(output_dir), "settings": settings, **facts}
+        write_json(Path(output_dir) / RECORD_FILE, public_values(record) if finished else record)
 
 
 def check_same_settings(record, settings, where):

@@ -9,6 +9,20 @@ from torch.utils.tensorboard.summary import hparams
 from fsd.system.errors import InputError
 from fsd.system.launcher import is_main_process
 
+ONCE = "trained"  # prefix of the scalars of the trained model: TensorBoard then shows them after the curves, "dev" and "train"
+EARLIER = "events.out.{:06d}."  # sorts before the names of new files, which start with events.out.tfevents.
+
+
+def put_first(folder):
+    """Number the event files of a run, so that they sort before any new one.
+
+    TensorBoard reads a run's files in the order of their names, which hold the time of writing. A clock that was set back,
+    or another machine's, would put the file of a resumed run before the values that it hides.
+    """
+    for number, path in enumerate(sorted(Path(folder).glob("events.out.*tfevents.*"))):
+        name = path.name[path.name.index("tfevents.") :]
+        path.rename(path.with_name(EARLIER.format(number) + name))
+
 
 class Tracker:
     """TensorBoard scalars and images of one run, in its own folder under ``run_file``. Only the main process writes them.
@@ -24,7 +38,10 @@ class Tracker:
         if not is_main_process():
             return
         with self._writing():
-            self.writer = SummaryWriter(str(self.folder), flush_secs=10, purge_step=step + 1 if self.folder.exists() else None)
+            resumes = self.folder.exists()
+            if resumes:
+                put_first(self.folder)
+            self.writer = SummaryWriter(str(self.folder), flush_secs=10, purge_step=step + 1 if resumes else None)
 
     @contextmanager
     def _writing(self):
@@ -60,9 +77,9 @@ class Tracker:
         """
         if not self.writer:
             return
-        self.scalars("final", metrics, step)
+        self.scalars(ONCE, metrics, step)
         names = dict.fromkeys([*all_metrics, *metrics])
         with self._writing():
-            for summary in hparams(hyperparameters, {f"final/{name}": 0 for name in names}):
+            for summary in hparams(hyperparameters, {f"{ONCE}/{name}": 0 for name in names}):
                 self.writer.file_writer.add_summary(summary)
             self.writer.close()

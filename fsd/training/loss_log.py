@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 DOMINATES = 100  # warn of a weighted loss this many times larger than all others together
 LOWERED_BY = {  # the flag that lowers each loss's weight
-    "cross_entropy": "--alpha", "dark_knowledge": "--alpha or --temperature", "intra": "--beta or --gamma_i",
+    "task_loss": "--alpha", "dark_knowledge": "--alpha or --temperature", "intra": "--beta or --gamma_i",
     "local_inter": "--beta or --gamma_l", "global_distance": "--gamma_m or --beta", "global_cosine": "--beta or --gamma_g",
     "memory_cka": "--beta or --gamma_g", "pkd": "--beta", "rkd_distance": "--rkd_distance", "rkd_angle": "--rkd_angle",
     "attention": "--beta", "value_relation": "--beta",

@@ -15,7 +15,7 @@ from fsd.training.run import Run, TrainingSettings
 
 PAIRS = {"pairs": ((11, 5),), "default_pair": (11, 5)}
 LAYERWISE = {"pairs": ((2, 1), (4, 2), (6, 3), (8, 4), (10, 5)), "default_pair": (11, 5)}
-KD = {"cross_entropy": 0.25, "dark_knowledge": 0.75}
+KD = {"task_loss": 0.25, "dark_knowledge": 0.75}
 SETTINGS = {"alpha": 0.25, "temperature": 4.0, "beta": 8.0, "gamma_m": 0.125, **PAIRS}  # exact in binary, as are all products
 G = {"global_distance": 1.0, "global_cosine": 7.0, "memory_cka": 8.0}  # β · (γ_m, 1 − γ_m, 1)
 METHODS = {
@@ -32,7 +32,7 @@ METHODS = {
 }
 methods = pytest.mark.parametrize("method", METHODS)
 FUNCTIONS = {
-    "cross_entropy": "task_loss",
+    "task_loss": "task_loss",
     "dark_knowledge": "kd_loss",
     "intra": "intra_feature_loss",
     "local_inter": "local_inter_feature_loss",
@@ -93,10 +93,10 @@ def test_beta_0_is_kd(method):
 def test_alpha_at_its_ends():
     assert list(objective_of("KD", alpha=0.0).weights) == ["dark_knowledge"]
     finetuning = objective_of("KD", alpha=1.0)
-    assert finetuning.weights == {"cross_entropy": 1.0}
+    assert finetuning.weights == {"task_loss": 1.0}
     assert finetuning.method == "fine-tuning" and not finetuning.needs_teacher
     structure = objective_of("FSD_I", alpha=1.0)
-    assert structure.weights == {"cross_entropy": 1.0, "intra": 8.0}
+    assert structure.weights == {"task_loss": 1.0, "intra": 8.0}
     assert structure.method == "FSD_I" and structure.needs_teacher
 
 
@@ -136,12 +136,12 @@ def test_weights_of_the_released_integrated_script():
 
 
 def test_formula():
-    assert objective_of("KD").formula() == "0.25·cross_entropy + 0.75·dark_knowledge"
+    assert objective_of("KD").formula() == "0.25·task_loss + 0.75·dark_knowledge"
     assert objective_of("FSD_ILG").formula() == (
-        "0.25·cross_entropy + 0.75·dark_knowledge + 2·intra + 4·local_inter"
+        "0.25·task_loss + 0.75·dark_knowledge + 2·intra + 4·local_inter"
         " + 0.5·global_distance + 3.5·global_cosine + 4·memory_cka"
     )
-    assert Objective(alpha=0.9).formula() == "0.9·cross_entropy + 0.1·dark_knowledge"  # not 0.09999999999999998
+    assert Objective(alpha=0.9).formula() == "0.9·task_loss + 0.1·dark_knowledge"  # not 0.09999999999999998
 
 
 def test_every_loss_has_a_flag_that_lowers_it():
@@ -189,7 +189,7 @@ def test_losses_and_their_sum(method, pairing, masked):
     mask = batch.mask if masked else None
     values = batch.losses(objective, mask)
     expected = {
-        "cross_entropy": losses.task_loss(batch.student_logits, batch.labels),
+        "task_loss": losses.task_loss(batch.student_logits, batch.labels),
         "dark_knowledge": losses.kd_loss(batch.student_logits, batch.teacher_logits, 4.0),
     }
     for name, loss in (("intra", losses.intra_feature_loss), ("local_inter", losses.local_inter_feature_loss)):
@@ -214,7 +214,7 @@ def test_the_mask_reaches_every_structure():
     plain, masked = batch.losses(objective), batch.losses(objective, batch.mask)
     for name in ("intra", "local_inter", "global_distance", "global_cosine"):
         assert masked[name].item() != pytest.approx(plain[name].item(), rel=1e-3), name
-    for name in ("cross_entropy", "dark_knowledge", "memory_cka"):  # memories span all positions either way
+    for name in ("task_loss", "dark_knowledge", "memory_cka"):  # memories span all positions either way
         assert masked[name].item() == plain[name].item(), name
 
 
@@ -243,14 +243,14 @@ def test_the_ends_of_alpha_leave_a_loss_out(monkeypatch):
         assert list(Batch().losses(objective_of("FSD_I", alpha=0.0))) == ["dark_knowledge", "intra"]
     with monkeypatch.context() as patch:
         patch.setattr(losses, "kd_loss", forbidden)
-        assert list(Batch().losses(objective_of("FSD_I", alpha=1.0))) == ["cross_entropy", "intra"]
+        assert list(Batch().losses(objective_of("FSD_I", alpha=1.0))) == ["task_loss", "intra"]
 
 
 def test_finetuning_needs_no_teacher(monkeypatch):
     monkeypatch.delattr(losses, "kd_loss")
     batch, objective = Batch(), Objective(alpha=1.0)
     values = objective.losses((batch.student_logits, {}), None, batch.labels)
-    assert list(values) == ["cross_entropy"]
+    assert list(values) == ["task_loss"]
     assert objective.total(values).item() == losses.task_loss(batch.student_logits, batch.labels).item()
 
 

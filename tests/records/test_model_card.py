@@ -30,7 +30,7 @@ def test_a_run_writes_a_card_that_the_hub_reads(train, rte_teacher, toy_glue, tm
                       "datasets": ["glue"], "metrics": ["accuracy"]}
     assert ModelCard.load(tmp_path / "out/README.md").data.metrics == ["accuracy"]
     accuracy = float((tmp_path / "out/eval_results.txt").read_text().split(" = ")[1])
-    for words in ("FSD_I", "0.5·cross_entropy + 0.5·dark_knowledge + 30·intra", f"| acc | {accuracy:.4f} |",
+    for words in ("FSD_I", "0.5·task_loss + 0.5·dark_knowledge + 30·intra", f"| acc | {accuracy:.4f} |",
                   f"teacher: `{rte_teacher.name}`", "--internal", "torch", "python run_glue_intra_inter.py"):
         assert words in text, words
     for folder in (tmp_path, rte_teacher.parent, toy_glue.parent):

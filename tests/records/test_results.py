@@ -57,6 +57,27 @@ def test_rows_hold_what_played_a_part(row_of, tmp_path):
     assert alone["role"] == "student" and alone["method"] == "fine-tuning" and not filled(alone, *WEIGHTS)
 
 
+def test_a_run_that_is_evaluated_later_gets_its_scores(row_of, run_script, toy_glue, tmp_path):
+    empty = row_of("scripts/finetune_teacher.py", "teacher", "--max_steps", 2, "--save_steps", 1)
+    other = row_of("scripts/finetune_teacher.py", "other", "--max_steps", 1)
+    assert not filled(empty, "acc") and not filled(other, "acc")
+
+    def evaluate(folder, *flags):
+        flags = ("--do_lower_case", "--max_seq_length", 24, "--results_file", "tables/results.csv", *flags)
+        ended = run_script("scripts/finetune_teacher.py", "--data_dir", toy_glue, "--task_name", "RTE", "--do_eval",
+                           "--output_dir", folder, *flags)
+        assert ended.status == 0, ended.err
+        return read_results(tmp_path / "tables/results.csv")
+
+    for other_model in (["out/teacher/checkpoint-1"], ["out/teacher", "--max_seq_length", 30]):
+        assert evaluate(*other_model) == [empty, other]
+    accuracy = (evaluate("out/teacher"), (tmp_path / "out/teacher/eval_results.txt").read_text().strip().removeprefix("acc = "))
+    assert accuracy[0] == [empty | {"acc": accuracy[1]}, other]
+    text = (tmp_path / "tables/results.csv").read_text().replace(accuracy[1], "0.125")
+    (tmp_path / "tables/results.csv").write_text(text)
+    assert evaluate("out/teacher")[0]["acc"] == "0.125"  # scores stay
+
+
 def test_a_file_with_fewer_columns_is_read_and_gets_the_new_header(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("method,task,run\nKD,RTE,first\n\"FSD_I\",RTE,second")

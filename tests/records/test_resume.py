@@ -169,6 +169,38 @@ def test_a_named_checkpoint_is_gone_on_from(submit, command, run_script, left_al
     assert len(rows(tmp_path)) == 2
 
 
+def test_a_copied_folder_is_a_run_of_its_own(submit, command, run_script, left_alone, stop_in_step, tmp_path):
+    first, second, third = (tmp_path / name for name in ("out", "second", "third"))
+    stop_in_step(6, signal.SIGTERM)
+    assert submit("--student_model_name_or_path", first).status == 143
+    shutil.copytree(first, second)
+    assert submit().status == 0
+    shutil.copytree(first, third)
+    stop_in_step(1, signal.SIGTERM)
+    assert submit("--output_dir", second, "--student_model_name_or_path", second).status == 143
+    ended = submit("--output_dir", second, "--student_model_name_or_path", second)
+    assert ended.status == 0 and f"goes on from {second}/checkpoint-7" in ended.err
+    rewound = run_script("run_glue_intra_inter.py", *(flag for flag in command if flag != "--resume"),
+                         "--output_dir", third, "--student_model_name_or_path", third / "checkpoint-8")
+    assert rewound.status == 0 and f"goes on from {third}/checkpoint-8" in rewound.err
+    records = [json.loads((folder / "training_args.json").read_text()) for folder in (first, second, third)]
+    names = [record["run"] for record in records]
+    assert {row["output_dir"]: row["run"] for row in rows(tmp_path)} == dict(zip(("out", "second", "third"), names, strict=True))
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == sorted(names) and len(set(names)) == 3
+    assert names[0] not in ended.err + rewound.err and f"{first}/" not in ended.err + rewound.err
+    for folder in (first, second, third):
+        assert_same_results(folder, left_alone)
+
+
+def test_a_moved_folder_is_the_same_run(submit, stop_in_step, tmp_path):
+    stop_in_step(6, signal.SIGTERM)
+    assert submit().status == 143
+    name = json.loads((tmp_path / "out/training_args.json").read_text())["run"]
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert submit("--output_dir", tmp_path / "moved").status == 0
+    assert [(row["output_dir"], row["run"]) for row in rows(tmp_path)] == [("moved", name)]
+
+
 def test_a_damaged_checkpoint_is_told_and_nothing_is_changed(submit, stop_in_step, tmp_path):
     stop_in_step(3, signal.SIGTERM)
     assert submit().status == 143
@@ -190,7 +222,8 @@ def test_a_damaged_checkpoint_is_told_and_nothing_is_changed(submit, stop_in_ste
     assert submit().status == 0
 
 
-@pytest.mark.parametrize("odd", [{"run": "../elsewhere"}, {"run": 3}, {"settings": None}, {"finished": "no"}, {"arguments": []}])
+@pytest.mark.parametrize("odd", [{"run": "../elsewhere"}, {"run": 3}, {"settings": None}, {"finished": "no"}, {"arguments": []},
+                                 {"folder": 3}])
 def test_a_damaged_record_is_told(submit, stop_in_step, tmp_path, odd):
     stop_in_step(3, signal.SIGTERM)
     assert submit().status == 143

@@ -61,6 +61,17 @@ def test_a_teacher_of_the_same_split_is_taken_without_a_word(run_script, splits,
     assert finished.status == 0 and "other rows" not in caplog.text
 
 
+@pytest.mark.parametrize("flags", [["--student_model_name_or_path"], ["--copy_teacher", "--model_name_or_path_for_copy"]])
+def test_a_start_that_has_seen_the_held_out_rows_is_refused(run_script, splits, finetune, rte_teacher, toy_glue, tmp_path, flags):
+    first, second = splits
+    for seen, words in ((toy_glue, "all of the file"), (second, "another split of the file")):
+        start = finetune(seen)
+        refused = distil(run_script, rte_teacher, first, tmp_path / "student", *flags, start)
+        assert refused.status == 2 and words in refused.last_line and f"the student's start {start}" in refused.last_line
+    assert not (tmp_path / "student").exists()
+    assert distil(run_script, rte_teacher, first, tmp_path / "student", *flags, finetune(first)).status == 0
+
+
 def test_a_memory_that_has_seen_the_held_out_rows_is_refused(run_script, splits, finetune, rte_teacher, toy_glue, tmp_path):
     assert build_memory(run_script, rte_teacher, toy_glue, tmp_path / "memory").status == 0
     refused = distil(run_script, rte_teacher, splits[0], tmp_path / "student", "--teacher_memory_path", tmp_path / "memory",

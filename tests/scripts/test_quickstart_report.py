@@ -1,9 +1,11 @@
 """The quickstart's table and figure, from runs as the scripts leave them."""
 
+import runpy
 import shutil
 import struct
 
 import pytest
+from conftest import ROOT
 
 from fsd.models.hub import find_model
 from fsd.models.loading import load_pretrained
@@ -18,19 +20,18 @@ SCORES = {"teacher": 0.9, "KD": 0.5, "FSD_ILG": 0.75}
 @pytest.fixture
 def runs(toy_glue, save_bert, tmp_path):
     """Three finished runs: their results file, their TensorBoard folder, and where the figure goes."""
-    flags = {"results_file": tmp_path / "results.csv", "run_file": tmp_path / "runs", "figure": tmp_path / "plots/all.png"}
+    flags = {"results_file": tmp_path / "results.csv", "run_file": tmp_path / "runs", "figure": tmp_path / "plots/all.png",
+             "data_dir": toy_glue}
     for method, score in SCORES.items():
         folder = save_bert(tmp_path / method, "RTE", layers=4 if method == "teacher" else 2)
-        arguments = {"data_dir": str(toy_glue), "max_seq_length": 32, "do_lower_case": True}
-        arguments |= {"tokenizer_name": None, "cache_dir": None}
-        write_json(folder / "training_args.json", {"arguments": arguments})
+        write_json(folder / "training_args.json", {"arguments": {"max_seq_length": 32, "do_lower_case": True}})
         name = "fine-tuning" if method == "teacher" else method
         row = {"task": "RTE", "method": name, "output_dir": str(folder), "seed": 1, "seconds": 12.5}
-        append_result(flags["results_file"], row | {"acc": score - 0.1, "run": "earlier"})  # which does not count
+        append_result(flags["results_file"], row | {"acc": score - 0.1, "run": f"earlier-{method}"})  # which does not count
         append_result(flags["results_file"], row | {"acc": score, "run": f"RTE-{name}-1"})
         tracker = Tracker(flags["run_file"], f"RTE-{name}-1")
         for step in (1, 2, 3):
-            tracker.scalars("train", {"cross_entropy": 1 / step, "intra": 1 / step, "total": 1.0}, step)
+            tracker.scalars("train", {"task_loss": 1 / step, "intra": 1 / step, "total": 1.0}, step)
         tracker.finish({}, {}, 3)
     return flags
 
@@ -42,6 +43,7 @@ def as_flags(runs):
 def test_table_and_figure(runs, run_script, tmp_path):
     ended = run_script("scripts/quickstart_report.py", "--no_cuda", *as_flags(runs))
     assert ended.status == 0, ended.err
+    assert "left out: KD, earlier-KD: a later run of the method counts\n" in ended.out
     lines = [line.split() for line in ended.out.splitlines()]
     table = {line[0]: line[1:] for line in lines if line and line[0] in SCORES}
     assert list(table) == ["teacher", "KD", "FSD_ILG"]
@@ -70,6 +72,28 @@ def test_a_student_without_a_teacher_is_not_the_teacher_and_paths_are_beside_the
     assert ended.status == 0, ended.err
     scores = {line.split()[0]: line.split()[1] for line in ended.out.splitlines() if line.startswith(("teacher", "fine-tuning"))}
     assert scores == {"teacher": "0.900", "fine-tuning": "0.250"}
+
+
+def test_runs_that_differ_in_more_than_the_method_are_left_out_and_told(tmp_path):
+    path, students = tmp_path / "results.csv", {"task": "RTE", "role": "student", "seconds": 1, "teacher": "t2"}
+    for name, cells in {
+        "t1": {"method": "fine-tuning", "role": "teacher", "output_dir": "t1", "teacher": "", "seed": 1},
+        "t2": {"method": "fine-tuning", "role": "teacher", "output_dir": "t2", "teacher": "", "seed": 1, "steps": 9},
+        "other": {"method": "FSD_I", "seed": 1, "steps": 8, "alpha": 0.5},
+        "old": {"method": "KD", "seed": 2, "steps": 7, "alpha": 0.5},
+        "kd": {"method": "KD", "seed": 2, "steps": 7, "alpha": 0.5},
+        "elsewhere": {"method": "FSD_L", "seed": 2, "steps": 7, "alpha": 0.5, "teacher": "t1"},
+        "alone": {"method": "fine-tuning", "seed": 2, "steps": 7, "teacher": ""},
+        "ilg": {"method": "FSD_ILG", "seed": 2, "steps": 7, "alpha": 0.5, "beta": 3, "gamma_g": 0.1},
+    }.items():
+        append_result(path, students | cells | {"run": name})
+    results, left_out = runpy.run_path(str(ROOT / "scripts/quickstart_report.py"))["runs_to_compare"](path)
+    assert {method: row["run"] for method, row in results.items()} == {
+        "teacher": "t2", "fine-tuning": "alone", "KD": "kd", "FSD_ILG": "ilg"}
+    assert left_out == [
+        "teacher, t1: not the teacher of these students", "FSD_I, other: seed 1 instead of 2, steps 8 instead of 7",
+        "KD, old: a later run of the method counts", "FSD_L, elsewhere: teacher t1 instead of t2",
+    ]
 
 
 def test_runs_of_two_tasks_are_refused(runs, run_script, tmp_path):

@@ -31,7 +31,7 @@ from fsd.system.errors import InputError, exit_on_input_error
 LONGEST_ATTEMPT = 300  # seconds, after which a run counts as hanging
 WRITING_EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
 VARYING_COLUMNS = {"time", "seconds", "output_dir", "run", "commit"}
-VARYING_CURVES = {"train/examples_per_second", "memory/examples_per_second", "memory/seconds", "final/seconds"}
+VARYING_CURVES = {"train/examples_per_second", "memory/examples_per_second", "memory/seconds", "trained/seconds"}
 PLACES = (  # part of a path → description
     ("cached_encodings", "the encodings"), ("cache/", "the teacher's cache"), ("checkpoint-", "a checkpoint"),
     ("clustering.", "the state between passes"), ("runs", "TensorBoard"), ("results.csv", "results.csv"),

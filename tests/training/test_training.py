@@ -107,7 +107,7 @@ def test_methods_share_their_start_and_their_batches(distil):
     for name, flags in (("kd", ["--beta", 0]), ("intra", ["--internal"]), ("local", [])):
         folder = distil("run_glue_intra_inter.py", name, *flags, "--max_steps", 1)
         first[name] = scalars(folder.parent / "runs" / name)
-    for tag in ("train/cross_entropy", "train/dark_knowledge"):
+    for tag in ("train/task_loss", "train/dark_knowledge"):
         assert first["kd"][tag] == first["intra"][tag] == first["local"][tag]
 
 
@@ -115,7 +115,7 @@ def test_tensorboard_and_results_hold_every_loss_and_metric(distil, memory, tmp_
     folder = distil("run_glue_all.py", "ilg", "--do_eval", "--logging_steps", 2, "--gamma_m", 0.01,
                     "--teacher_memory_path", memory)
     values = scalars(tmp_path / "runs" / "ilg")
-    parts = ["cross_entropy", "dark_knowledge", "intra", "local_inter", "global_distance", "global_cosine", "memory_cka"]
+    parts = ["task_loss", "dark_knowledge", "intra", "local_inter", "global_distance", "global_cosine", "memory_cka"]
     for name in (*parts, "total", "learning_rate", "examples_per_second"):
         assert len(values[f"train/{name}"]) == 8 + 1, name  # steps 1, 2, 4, … 14, and the last, 15
     assert values["train/learning_rate"][0] == pytest.approx(1e-3)
@@ -124,7 +124,7 @@ def test_tensorboard_and_results_hold_every_loss_and_metric(distil, memory, tmp_
     assert values["train/total"][3] == pytest.approx(total, rel=1e-5)  # float32 sums
     (row,) = csv.DictReader(open(tmp_path / "results.csv", newline=""))
     assert (row["task"], row["method"], row["seed"], row["batch_size"]) == ("RTE", "FSD_ILG", "42", "16")
-    assert float(row["acc"]) == pytest.approx(values["dev/acc"][-1], abs=1e-6)
+    assert float(row["acc"]) == pytest.approx(values["trained/acc"][-1], abs=1e-6)
     assert (folder / "eval_results.txt").read_text() == f"acc = {row['acc']}\n"
 
 
@@ -207,6 +207,17 @@ def test_one_loss_that_decides_everything_is_warned_of(run_script, toy_glue, rte
     assert "global_distance is over 100 times all other losses together; lower --gamma_m or --beta" in finished.err
 
 
+def test_curves_come_before_single_points_in_tensorboard(distil, tmp_path):
+    distil("run_glue_intra_inter.py", "plain", "--do_eval", "--logging_steps", 2)
+    distil("run_glue_intra_inter.py", "watched", "--do_eval", "--logging_steps", 2, "--evaluate_during_training")
+    distil("run_glue_intra_inter.py", "short", "--do_eval", "--logging_steps", 2, "--evaluate_during_training", "--max_steps", 4)
+    for name, curves in (("plain", {"train"}), ("watched", {"train", "dev"}), ("short", {"train"})):
+        values = scalars(tmp_path / "runs" / name)
+        counts = [len(values[tag]) > 1 for tag in sorted(values)]
+        assert counts == sorted(counts, reverse=True) and not counts[-1]
+        assert {tag.split("/")[0] for tag, points in values.items() if len(points) > 1} == curves
+
+
 def test_every_run_declares_the_same_columns_on_the_hparams_page(distil, memory, tmp_path):
     columns = []
     for name, script, flags in (("kd", "run_glue_intra_inter.py", ["--beta", 0]),
@@ -221,4 +232,4 @@ def test_every_run_declares_the_same_columns_on_the_hparams_page(distil, memory,
     hparams, metrics = columns[0]
     assert {"task", "method", "beta", "gamma_i", "gamma_m", "learning_rate"} <= set(hparams)
     assert not {"output_dir", "local_rank", "overwrite_cache"} & set(hparams)
-    assert {f"final/{name}" for name in METRIC_NAMES} == set(metrics)
+    assert {f"trained/{name}" for name in METRIC_NAMES} == set(metrics)

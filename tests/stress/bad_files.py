@@ -1,6 +1,7 @@
 """Kinds of bad input in all other files: data, memories, caches, results and what a run left."""
 
 import csv
+import json
 import os
 from pathlib import Path
 
@@ -43,7 +44,47 @@ def tsv(rng, folder):
 def memory(rng, folder):
     """A damaged teacher memory."""
     script = rng.choice(DISTILLING[1:])
-    return Trial(script, spoil_tensors(rng, Path("memory", "memory.safetensors")), sound_flags(script))
+    what = spoil_tensors(rng, Path("memory", "memory.safetensors"))
+    return Trial(script, what, sound_flags(script), outputs_of="the same command")
+
+
+def forged(rng, folder):
+    """A teacher memory with a right checksum of wrong content: counts, assignment, centroids or facts."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from fsd.system.hashes import tensor_hash
+
+    path = Path("memory/memory.safetensors")
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["memory"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    counts, centroids, assignment = tensors["counts"], tensors["centroids"], tensors["assignment"]
+    one = torch.arange(len(counts)) == rng.randrange(len(counts))
+    first = torch.arange(len(assignment)) == 0
+    what, changes = rng.choice((
+        ("one count more", {"counts": counts + one}), ("a count of 0", {"counts": counts * ~one}),
+        ("negative counts", {"counts": -counts}), ("counts as numbers with a point", {"counts": counts.double()}),
+        ("a count too many", {"counts": torch.cat([counts, counts[:1]])}), ("no counts", {"counts": counts[:0]}),
+        ("counts moved", {"counts": counts + one.long() - one.roll(1).long()}),
+        ("an example elsewhere", {"assignment": (assignment + first.long()) % len(counts)}),
+        ("an example too few", {"assignment": assignment[1:]}),
+        ("a cluster that is not there", {"assignment": assignment + first * 9}),
+        ("a negative cluster", {"assignment": assignment - first * 9}), ("no assignment", {"assignment": assignment[:0]}),
+        ("one NaN", {"centroids": centroids.where(torch.rand_like(centroids) < 0.9, torch.nan)}),
+        ("infinity", {"centroids": centroids + torch.inf}), ("flat centroids", {"centroids": centroids.flatten(1)}),
+        ("a centroid too few", {"centroids": centroids[1:]}), ("half precision", {"centroids": centroids.half()}),
+        ("shorter", {"centroids": centroids[:, 1:]}), ("narrower", {"centroids": centroids[..., 1:]}),
+        ("more examples", {"examples": facts["examples"] + 1}), ("another task", {"task": "QNLI"}),
+        ("another layer", {"layer": facts["layer"] + 1}), ("a newer format", {"format": 3}),
+        ("another teacher", {"teacher_hash": "0" * 64}),
+    ))
+    tensors |= {name: value.contiguous() for name, value in changes.items() if name in tensors}
+    facts |= {name: value for name, value in changes.items() if name in facts}
+    save_file(tensors, path, {"memory": json.dumps(facts | {"sha256": tensor_hash(tensors)})})
+    script = rng.choice(DISTILLING[1:])
+    return Trial(script, f"{path}: {what}", sound_flags(script), status=2, says="--teacher_memory_path")
 
 
 def encodings(rng, folder):
@@ -51,13 +92,17 @@ def encodings(rng, folder):
     path = rng.choice(sorted(Path("data/RTE/cached_encodings").glob("*.safetensors")))
     what = spoil_tensors(rng, path)
     script = rng.choice(("run_glue_intra_inter.py", "train_memory.py", "scripts/finetune_teacher.py"))
-    return Trial(script, what, sound_flags(script) | ({"do_predict": True} if script != "train_memory.py" else {}))
+    given = sound_flags(script) | ({"do_predict": True} if script != "train_memory.py" else {})
+    return Trial(script, what, given, status=0, outputs_of="the same command")
 
 
 def teacher_cache(rng, folder):
     """A damaged cache of the teacher's outputs; the program makes a new one."""
     path = rng.choice(sorted(path for path in Path("cache").rglob("*") if path.suffix in (".npy", ".json")))
-    if rng.random() < 0.7:
+    chance = rng.random()
+    if chance < 0.3 and path.suffix == ".npy":
+        what = f"{path}: {forge_entry(rng, path)}, with its checksum"
+    elif chance < 0.75:
         what = spoil_json(rng, path) if path.suffix == ".json" else spoil_bytes(rng, path)
     else:
         path.unlink()
@@ -66,7 +111,27 @@ def teacher_cache(rng, folder):
             path.mkdir()
         if "FIFO" in what:
             os.mkfifo(path)
-    return Trial("run_glue_intra_inter.py", what, sound_flags("run_glue_intra_inter.py") | {"cache_teacher": "cache"})
+    script = rng.choice(("run_glue_intra_inter.py", "run_glue_global.py"))
+    given = sound_flags(script) | {"cache_teacher": "cache"}
+    return Trial(script, what, given, status=0, outputs_of="the same command")
+
+
+def forge_entry(rng, path):
+    """Put an array of another shape or type into an entry of the teacher's cache, with a right checksum."""
+    import numpy as np
+
+    from fsd.system.hashes import file_hash
+
+    array = np.load(path)
+    what, other = rng.choice((
+        ("a row too few", array[1:]), ("a row too many", np.concatenate([array, array[:1]])), ("no rows", array[:0]),
+        ("float32", array.astype(np.float32)), ("flat", array.ravel()), ("int16", array.view(np.int16)), ("transposed", array.T),
+    ))
+    np.save(path, other)
+    record = json.loads((path.parent / "cache.json").read_text())
+    record["sha256"][path.stem] = file_hash(path)
+    (path.parent / "cache.json").write_text(json.dumps(record))
+    return what
 
 
 def results(rng, folder):
@@ -107,7 +172,7 @@ def resumed(rng, folder):
         return Trial("run_glue_global.py", f"resumed: {path} missing", given)
     names = ("run", "finished", "settings", "arguments", "step", "seconds", "files")
     what = spoil_json(rng, path, names) if path.suffix == ".json" else spoil_tensors(rng, path)
-    return Trial("run_glue_global.py", f"resumed: {what}", given)
+    return Trial("run_glue_global.py", f"resumed: {what}", given, outputs_of="student")
 
 
 def report(rng, folder):

@@ -8,6 +8,7 @@ import re
 import signal
 from pathlib import Path
 
+from same_files import content
 from trials import CANARY, MODELLED
 
 
@@ -39,13 +40,25 @@ def violations(trial, status, err, before, after):
         found.append("did not end")
     elif status not in (0, 2):
         found.append(f"exit status {status}: {lines[-1] if lines else 'silent'}")
+    if trial.status is not None and status != trial.status:
+        found.append(f"exit status {status}, not {trial.status}: {lines[-1] if lines else 'silent'}")
+    if trial.says and not re.search(trial.says, err):
+        found.append(f"does not say {trial.says!r}: {lines[-1] if lines else 'silent'}")
+    if trial.hushed and (said := re.search(trial.hushed, err)):
+        found.append(f"says {said[0]!r}")
+    lost = [name for name, content in before.items() if after.get(name, ...) != content and is_below(name, trial.kept)]
+    if lost:
+        found.append(f"files of others changed or removed: {', '.join(lost[:3])}")
+    if trial.untouched and before != after:
+        changed = sorted(name for name in before.keys() | after.keys() if before.get(name, ...) != after.get(name, ...))
+        found.append(f"changed before it was refused: {', '.join(changed[:3])}")
     if "Traceback" in err or "panicked" in err:
         found.append("a traceback")
     if any(CANARY in Path(name).parts for name in after):
         found.append("a pickle or a file's code was executed")
     if left := [name for name in after if TEMPORARY.search(name)]:
         found.append(f"left behind: {left[0]}")
-    if status == 2:
+    if status == 2 and 2 not in trial.unheard:
         found += refusal_violations(trial, lines, before, after)
     if status == 0:
         found += result_violations(trial, before, after)
@@ -77,19 +90,35 @@ def result_violations(trial, before, after):
         weights = "memory.safetensors" if trial.script == "train_memory.py" else "model.safetensors"
         if not os.path.isabs(out) and not (Path(out, weights).is_file() and Path(out, "training_args.json").is_file()):
             found.append(f"no {weights} and training_args.json in {out}")
-    for name, content in before.items():
-        if after.get(name, ...) == content or MAY_CHANGE.search(name):
+    for name, old in before.items():
+        if after.get(name, ...) == old or MAY_CHANGE.search(name):
             continue
-        files = isinstance(after.get(name), bytes) and isinstance(content, bytes)
-        appended = files and after[name].startswith(content.rstrip(b"\n"))
+        files = isinstance(after.get(name), bytes) and isinstance(old, bytes)
+        appended = files and after[name].startswith(old.rstrip(b"\n"))
         goes_on = trial.flags.get("resume") or str(trial.flags.get("student_model_name_or_path")).startswith(f"{out}/checkpoint-")
         may_replace = goes_on or trial.flags.get("overwrite_output_dir") or not trial.flags.get("do_train")
         ours = name == out or name.startswith(out + "/") and may_replace
         if name == "dangling" or trial.file_limit is not None and name.startswith("out"):
             continue
-        if not (appended and content.startswith(b"time,task,method")) and not ours and content != b"":
+        if not (appended and old.startswith(b"time,task,method")) and not ours and old != b"":
             found.append(f"changed or removed: {name}")
     return found
+
+
+def is_below(name, places):
+    """Whether a path is one of these places or lies below one."""
+    return any(name == place or name.startswith(f"{place}/") for place in places)
+
+
+def outputs(folder):
+    """Name → content of the files with a run's results."""
+    names = ("model.safetensors", "memory.safetensors", "student_memory.safetensors", "eval_results.txt", "predictions/RTE.tsv")
+    return {name: content(folder / name) for name in names if (folder / name).is_file()}
+
+
+def differences(right, found):
+    """Outputs that are not what they should be, as sentences."""
+    return [f"other {name} than without the fault" for name in right if found.get(name) != right[name]]
 
 
 def is_whole(name, content):

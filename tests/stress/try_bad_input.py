@@ -3,10 +3,12 @@
     python tests/stress/try_bad_input.py --inputs 2500 --seed 42
     python tests/stress/try_bad_input.py --only config:17 --keep bad      # one input again; keeps its folder in bad/
 
-An input is a good folder (data, teacher, student, memory, caches, results) with one damaged file, or a command line with
-odd values. Each program runs in its own process, with a time limit, a RAM limit and a small model. It must end with
-status 0 and complete files, or with status 2, one error line that names a flag or a file, and no file lost, changed or
-half written. Some inputs are pickles that execute code when they are loaded; no program may load them.
+An input is a good folder (data, teacher, student, memory, caches, results) with one damaged file or files of others, a command
+line with odd values, or a machine with a wrong clock, without locks, or without a place for its messages. Each program runs
+in its own process, with a time limit, a RAM limit and a small model. It must end with status 0 and complete files, or with
+status 2, one error line that names a flag or a file, and no file lost, changed or half written. Files of others stay. Where
+the fault should cost nothing, the outputs have the bits of a run without it. Some inputs are pickles that execute code when
+they are loaded; no program may load them.
 """
 
 import functools
@@ -24,8 +26,9 @@ from collections import Counter
 from pathlib import Path
 
 from bad_inputs import KINDS
-from forked import be_program
-from judging import listing, violations
+from forked import be_program, lead_nowhere, set_clock, take_locks_away
+from judging import differences, listing, outputs, violations
+from seen_data import training_commands
 from trials import STUDENT_FLAGS, Trial, sound_flags
 
 from fsd.cli.arguments import add_seed_argument
@@ -59,6 +62,8 @@ def make_sound_folder(folder):
     run_well(Trial("train_memory.py", "", sound_flags("train_memory.py") | {"output_dir": "memory"}))
     tokenizer.save_pretrained("memory")
     run_well(Trial("run_glue_global.py", "", STUDENT_FLAGS))
+    for trial in training_commands():
+        run_well(trial)
     for path in Path("data").rglob("cached_encodings"):
         for split in ("train", "dev", "test"):
             assert list(path.glob(f"{split}-*")), path
@@ -108,7 +113,10 @@ def run(trial, folder, seconds):
             nothing = os.open(os.devnull, os.O_RDWR)
             for descriptor, what in enumerate((nothing, nothing, writing)):
                 os.dup2(what, descriptor)
-            os.close(writing)
+            if trial.unheard:  # the pipe stays open beside it, so that its end is the process's
+                lead_nowhere(trial.unheard)
+            else:
+                os.close(writing)
             run_script(trial)
         finally:
             os._exit(99)  # the child must never go on as the parent
@@ -130,7 +138,29 @@ def run_script(trial):
     if trial.file_limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (trial.file_limit, trial.file_limit))
+    if trial.clock:
+        set_clock(trial.clock)
+    if trial.lock_error:
+        take_locks_away(trial.lock_error)
     be_program(trial.script, trial.arguments, crashed=1)
+
+
+_outputs = {}  # command line → outputs
+
+
+def outputs_of(trial, sound):
+    """The outputs that a trial must have."""
+    if trial.outputs_of != "the same command":
+        return outputs(sound / trial.outputs_of)
+    command = (trial.script, *trial.arguments)
+    if command not in _outputs:
+        with tempfile.TemporaryDirectory(dir=sound.parent) as scratch:
+            folder = Path(scratch) / "run"
+            copy_sound(sound, folder)
+            os.chdir(folder)
+            run_well(Trial(trial.script, "", trial.flags, trial.attached))
+            _outputs[command] = outputs(folder / trial.flags["output_dir"])
+    return _outputs[command]
 
 
 def try_one(kind, at, seed, sound, seconds, keep=None):
@@ -144,6 +174,8 @@ def try_one(kind, at, seed, sound, seconds, keep=None):
         before = listing(folder)
         status, err = run(trial, folder, seconds)
         found = violations(trial, status, err, before, listing(folder))
+        if status == 0 and trial.outputs_of:
+            found += differences(outputs_of(trial, sound), outputs(folder / trial.flags["output_dir"]))
         os.chdir(sound)
         return trial, status, err, found
 
@@ -197,22 +229,27 @@ def main():
 
 def try_all(chosen, args, sound):
     """Try the inputs, print every violation and a table; returns 1 if there was any violation."""
-    whole = sum(KINDS[kind] for kind in chosen)
-    table, bad = [], 0
+    shares = sum(KINDS[kind] for kind in chosen)
+    table, whole = [], []
     for kind in chosen:
-        count, ended, start = max(1, round(args.inputs * KINDS[kind] / whole)), Counter(), time.monotonic()
+        count, ended, start = max(1, round(args.inputs * KINDS[kind] / shares)), Counter(), time.monotonic()
         for at in range(count):
             trial, status, err, found = try_one(kind, at, args.seed, sound, args.seconds)
-            ended["violations" if found else "worked" if status == 0 else "refused"] += 1
+            end = "violations" if found else "worked" if status == 0 else "refused"
+            for case in {"", trial.case}:
+                ended[case, end] += 1
             for problem in found:
                 print(f"{kind.__name__}:{at} {trial.script}, {trial.what!r}: {problem}"[:600], flush=True)
-        bad += ended["violations"]
-        table.append((kind.__name__, count, *(ended[what] for what in ("worked", "refused", "violations"))))
-        print(f"{kind.__name__}: {dict(ended)}, {time.monotonic() - start:.0f} s", flush=True)
-    print(f"\n{'kind':14} {'inputs':>7} {'worked':>7} {'refused':>8} {'violations':>11}")
-    for row in [*table, ("all", *(sum(row[i] for row in table) for i in range(1, 5)))]:
-        print(f"{row[0]:14} {row[1]:7} {row[2]:7} {row[3]:8} {row[4]:11}")
-    return int(bad > 0)
+        for case in sorted({case for case, _ in ended}):
+            numbers = [ended[case, end] for end in ("worked", "refused", "violations")]
+            table.append((f"  {case}" if case else kind.__name__, sum(numbers), *numbers))
+            whole += [numbers] if not case else []
+        print(f"{kind.__name__}: {count} inputs, {time.monotonic() - start:.0f} s", flush=True)
+    sums = [sum(column) for column in zip(*whole, strict=True)]
+    print(f"\n{'kind':34} {'inputs':>7} {'worked':>7} {'refused':>8} {'violations':>11}")
+    for row in [*table, ("all", sum(sums), *sums)]:
+        print(f"{row[0]:34} {row[1]:7} {row[2]:7} {row[3]:8} {row[4]:11}")
+    return int(sums[-1] > 0)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from fsd.models.loading import freeze, load_finetuned
 from fsd.models.model_files import read_config
 from fsd.models.student import build_student, continue_student
 from fsd.models.tokenizer import load_tokenizer
+from fsd.records.checkpoints import check_undamaged
 from fsd.records.output_folder import RECORD_FILE, read_record, trained_on
 from fsd.system.devices import pick_device
 from fsd.system.errors import InputError
@@ -79,6 +80,7 @@ def take_named_checkpoint(args):
     """
     checkpoint = named_checkpoint(args)
     if checkpoint is not None:
+        check_undamaged(checkpoint)
         record = read_record(checkpoint)
         start = record and record["arguments"].get("student_model_name_or_path")
         if not isinstance(start, str | None):

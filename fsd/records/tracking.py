@@ -1,5 +1,6 @@
 """TensorBoard: the curves, hyper-parameters and metrics of a run."""
 
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,6 +9,17 @@ from torch.utils.tensorboard.summary import hparams
 
 from fsd.system.errors import InputError
 from fsd.system.launcher import is_main_process
+
+
+def sort_before_now(folder):
+    """Rename a run's event files if a new one would not sort after them: TensorBoard reads them by name, which begins with the
+    time, and the clock may have been set back.
+    """
+    files = sorted(folder.glob("events.out.tfevents.*"))
+    if files and files[-1].name >= f"events.out.tfevents.{int(time.time()):010d}":
+        for number, path in enumerate(files):
+            *start, _, rest = path.name.split(".", 4)
+            path.rename(path.with_name(".".join([*start, f"{number:010d}", rest])))
 
 
 class Tracker:
@@ -24,6 +36,7 @@ class Tracker:
         if not is_main_process():
             return
         with self._writing():
+            sort_before_now(self.folder)
             self.writer = SummaryWriter(str(self.folder), flush_secs=10, purge_step=step + 1 if self.folder.exists() else None)
 
     @contextmanager

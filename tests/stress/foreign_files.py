@@ -27,7 +27,8 @@ def foreign(rng, folder):
         given |= {"do_train": None, "cache_teacher": None, "eval_all_checkpoints": rng.random() < 0.5, "max_steps": None}
     out = Path(given["output_dir"])
     out.mkdir(exist_ok=True)
-    put = rng.choice([put for put in CONTENTS if put not in OF_A_RUN or command not in ("new", "memory")])
+    more = {"out": (another_programs_model,) * 2, "student": (linked_files,)}.get(given["output_dir"], ())
+    put = rng.choice((*CONTENTS, *more))
     what, *kept = put(rng, out)
     right = "student" if command in ("resumed", "named") else "the same command"
     says = {"cached": "cache_teacher"}.get(put.__name__)
@@ -49,8 +50,6 @@ def another_programs_checkpoint(rng, out):
 
 def another_programs_model(rng, out):
     """A model with a record that only has our record's name; nothing of ours in the folder."""
-    if out.name != "out":
-        return own_files(rng, out)
     kept = []
     for name in rng.sample(("config.json", "model.safetensors", "tokenizer.json", "eval_results.txt"), rng.randint(1, 4)):
         (out / name).write_text("another program's")
@@ -103,13 +102,6 @@ def own_files(rng, out):
     return ", ".join(path.name for path in kept), *map(str, kept), str(link), "teacher"
 
 
-def note_in_a_checkpoint(rng, out):
-    """The user's file in a checkpoint of ours."""
-    path = out / "checkpoint-1/notes.txt"
-    path.write_text("mine")
-    return str(path), str(path)
-
-
 def linked_checkpoint(rng, out):
     """A checkpoint that the user moved elsewhere and linked back."""
     Path("elsewhere").mkdir()
@@ -154,6 +146,4 @@ def another_results_file(rng, out):
     return "another program's results.csv", "results.csv"
 
 
-OF_A_RUN = (note_in_a_checkpoint, linked_files)  # only in the folder of a student
-CONTENTS = (another_programs_checkpoint, another_programs_model, predictions, readme, own_files, note_in_a_checkpoint,
-            linked_checkpoint, linked_files, cached, another_results_file)
+CONTENTS = (another_programs_checkpoint, predictions, readme, own_files, linked_checkpoint, cached, another_results_file)

@@ -6,6 +6,8 @@
 The teacher as its own student gives the values that a perfect student would have.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 from fsd.cli.arguments import analysis_parser
 from fsd.cli.checks import parse_analysis
 from fsd.system.errors import exit_on_input_error

@@ -8,6 +8,8 @@ the files of make_tables.py with it. Figures 4 and 6 show the five small tasks o
 four large ones of its Table 3.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 from pathlib import Path
 
 from fsd.cli.parser import Parser

@@ -6,6 +6,8 @@
 Tables can be made while scripts/reproduce.py still runs: cells without runs stay empty.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 from pathlib import Path
 
 from fsd.cli.parser import Parser

@@ -8,6 +8,8 @@
 The same command goes on after any stop. With --dry_run it prints the commands that can start now and how much is to come.
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 import logging
 import os
 import sys

@@ -11,6 +11,8 @@
         --do_train --do_eval --do_lower_case --per_gpu_train_batch_size 32
 """
 
+import fsd.cli.early_signals  # noqa: F401
+
 from fsd.cli.arguments import baseline_parser
 from fsd.cli.checks import parse_baseline
 from fsd.system.errors import exit_on_input_error

@@ -2,15 +2,14 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from fsd.glue.files import find_split, find_task_folder
 from fsd.glue.tasks import find_task
 from fsd.models.hub import find_model
-from fsd.records.output_folder import check_output_dir, is_resumable
+from fsd.records.output_folder import STATE_VALUES, check_output_dir, checkpoints, is_resumable
 from fsd.records.results import check_results_file
-from fsd.system.errors import InputError
+from fsd.system.errors import InputError, say
 from fsd.system.files import check_folder, read_json
 from fsd.system.launcher import is_main_process, started_alone
 
@@ -142,7 +141,7 @@ def warn_of_flags_without_effect(args, *names):
     """Warn about each of these flags that is set."""
     for name in names:
         if getattr(args, name) is not None and is_main_process():
-            print(f"warning: --{name} has no effect; it is accepted only for compatibility", file=sys.stderr)
+            say(f"warning: --{name} has no effect; it is accepted only for compatibility")
 
 
 def check_data(args, train=False, dev=False, test=False):
@@ -177,6 +176,9 @@ def starts_fresh(args):
 def named_checkpoint(args):
     """The checkpoint that ``--student_model_name_or_path`` names, or None."""
     name = getattr(args, "student_model_name_or_path", None)
+    if name and Path(name) in [path for _, path in checkpoints(Path(name).parent)] and not is_resumable(Path(name)):
+        raise InputError(f"--student_model_name_or_path {name}: it lacks {STATE_VALUES}, so that training cannot go on from it; "
+                         "name another checkpoint")
     return Path(name) if name and is_resumable(Path(name)) else None
 
 

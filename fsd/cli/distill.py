@@ -16,6 +16,7 @@ from fsd.models.loading import freeze, load_finetuned
 from fsd.models.model_files import read_config
 from fsd.models.student import build_student, continue_student
 from fsd.models.tokenizer import load_tokenizer
+from fsd.records.checkpoints import check_undamaged
 from fsd.records.output_folder import RECORD_FILE, read_record, trained_on
 from fsd.system.devices import pick_device
 from fsd.system.errors import InputError
@@ -58,9 +59,6 @@ def distill(args, **weights):
         train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
         contents["data_dir"] = train_set.fingerprint
         check_origin(f"the teacher {teacher_source.name}", trained_on(teacher_source.folder), train_set.origin)
-        started_from = starting_student(args) or copied_model(args)
-        if started_from is not None:
-            check_origin(f"the student's start {started_from.name}", trained_on(started_from.folder), train_set.origin)
         if memory is not None:
             built_on = DataOrigin(memory.data_hash, memory.file_hash, memory.split_of)
             check_origin(f"the memory {args.teacher_memory_path}", built_on, train_set.origin)
@@ -86,6 +84,7 @@ def take_named_checkpoint(args):
     """
     checkpoint = named_checkpoint(args)
     if checkpoint is not None:
+        check_undamaged(checkpoint)
         record = read_record(checkpoint)
         start = record and record["arguments"].get("student_model_name_or_path")
         if not isinstance(start, str | None):
@@ -103,7 +102,7 @@ def student_start(args, teacher, teacher_source, task, tokenizer):
             if getattr(args, flag):
                 raise InputError(f"--{flag} and the starting student {source.name} exclude each other: leave one of them out")
         return continue_student(source, task, tokenizer, args.max_seq_length, args.seed)
-    copy_source = copied_model(args) or teacher_source if args.copy_teacher else None
+    copy_source = named_model(args, "model_name_or_path_for_copy") or teacher_source if args.copy_teacher else None
     config_source = named_model(args, "student_config_name")
     return build_student(
         teacher, teacher_source, task, tokenizer, args.max_seq_length, args.seed, config_source, copy_source
@@ -113,11 +112,6 @@ def student_start(args, teacher, teacher_source, task, tokenizer):
 def starting_student(args):
     """The model that ``--student_model_name_or_path`` names as the student's start, or None for a fresh student."""
     return None if starts_fresh(args) else named_model(args, "student_model_name_or_path")
-
-
-def copied_model(args):
-    """The model that ``--model_name_or_path_for_copy`` names, or None."""
-    return named_model(args, "model_name_or_path_for_copy")
 
 
 def make_objective(args, teacher, student, weights):

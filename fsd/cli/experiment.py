@@ -5,19 +5,20 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
-from fsd.cli.checks import named_model
+from fsd.cli.checks import named_model, starts_fresh
 from fsd.cli.description import describe, facts_of, hyperparameters, result_row
 from fsd.cli.settings import deciding_flags
 from fsd.glue.dataset import train_subset
 from fsd.glue.encoding import encode_split
 from fsd.glue.files import has_split
+from fsd.glue.origin import check_not_seen
 from fsd.glue.tasks import METRIC_NAMES
 from fsd.models.hub import find_model
 from fsd.models.loading import load_finetuned
 from fsd.models.tokenizer import load_tokenizer
 from fsd.records.checkpoints import keep_newest, save_model
 from fsd.records.model_card import write_model_card
-from fsd.records.output_folder import RECORD_FILE, checkpoints
+from fsd.records.output_folder import RECORD_FILE, checkpoints, trained_on
 from fsd.records.results import add_scores, append_result
 from fsd.records.resuming import CONTENT, find_resume_point, locked_output_dir, prepare_output_dir, write_record
 from fsd.records.tracking import Tracker
@@ -56,6 +57,8 @@ def load_data(args, task, tokenizer, device):
         train_set = load("train")
         if args.max_train_samples > 0:
             train_set = train_subset(train_set, args.max_train_samples, args.seed)
+        for source in pretrained_models(args):
+            check_not_seen(str(source), trained_on(source.folder), train_set.origin)
         train_set = train_set.to(device)
     dev_sets = [load(split).to(device) for split in task.dev_splits] if args.do_eval or args.do_train else []
     test_sets = []
@@ -65,6 +68,13 @@ def load_data(args, task, tokenizer, device):
             continue
         test_sets.append(load(split).to(device))
     return train_set, dev_sets, test_sets
+
+
+def pretrained_models(args):
+    """The models whose parameters the teacher or the student has: the teacher, the model to copy from, the student's start."""
+    names = ["model_name_or_path", "model_name_or_path_for_copy"]
+    names += [] if starts_fresh(args) else ["student_model_name_or_path"]
+    return [source for name in names if (source := named_model(args, name))]
 
 
 def train_and_report(args, run, start, test_sets, contents, checkpoint=None):

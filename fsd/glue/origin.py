@@ -44,7 +44,14 @@ def split_source(folder):
 
 
 def check_origin(what, origin, training):
-    """Refuse what has seen rows that ``training``'s data hold out; warn if it was trained on other rows.
+    """:func:`check_not_seen`, and a warning if it was trained on other rows than ``training``."""
+    check_not_seen(what, origin, training)
+    if origin.rows and origin.rows != training.rows:
+        logger.warning("%s was trained on other rows than this run's training set", what)
+
+
+def check_not_seen(what, origin, training):
+    """Refuse what has seen rows that ``training``'s data hold out.
 
     Args:
         what: names it in the message.
@@ -58,5 +65,3 @@ def check_origin(what, origin, training):
     if training.split_of and (origin.file == training.split_of or is_part and origin.file != training.file):
         seen = "all of the file that" if origin.file == training.split_of else "another split of the file that"
         raise InputError(f"{what} was trained on {seen} --data_dir holds rows out of: it has seen them; train it on this split")
-    if origin.rows and origin.rows != training.rows:
-        logger.warning("%s was trained on other rows than this run's training set", what)

@@ -28,7 +28,7 @@ def write_model_card(output_dir, run, metrics, teacher, source):
     base = next((name for name in (source, teacher) if name and is_hub_name(name)), None)
     text = front_matter(base, metrics) + body(run, metrics, teacher, source)
     path = Path(output_dir) / CARD_FILE
-    if not path.exists() or is_our_card(path):
+    if not os.path.lexists(path) or is_our_card(path):
         write_text(path, text.encode(errors="replace").decode())  # a path need not be UTF-8
 
 

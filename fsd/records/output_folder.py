@@ -61,7 +61,7 @@ def check_output_dir(output_dir, *, read, written, resume, overwrite, checkpoint
     if not overwrite:
         without = ", and it holds no run to resume" if resume else ""
         raise InputError(f"{what} is not empty{without}; name another folder or give --overwrite_output_dir")
-    if RECORD_FILE not in content and (others := sorted(content & set(RUN_FILES))):
+    if not is_our_record(output_dir / RECORD_FILE) and (others := sorted(content & set(RUN_FILES))):
         raise InputError(f"{what} holds {others[0]} but is not a run of ours; name another folder")
 
 
@@ -87,6 +87,15 @@ def remove_previous_run(output_dir):
         (output_dir / CARD_FILE).unlink()
     with contextlib.suppress(OSError):  # missing, or a user's own file is in it
         (output_dir / PREDICTIONS).rmdir()
+
+
+def is_our_record(path):
+    """Whether a file is the record of a run of ours, and not another program's file of this name."""
+    try:
+        record = read_json(path)
+    except InputError:
+        return False
+    return isinstance(record, dict) and {"run", "settings"} <= record.keys()
 
 
 def is_our_card(path):

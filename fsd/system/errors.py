@@ -1,5 +1,6 @@
 """Errors of the user's, told in one line. Imports nothing heavy, so that an argument error is told at once."""
 
+import contextlib
 import io
 import os
 import sys
@@ -16,19 +17,32 @@ class InputError(Exception):
 
 def exit_on_input_error(main):
     """Run ``main()``. What is wrong becomes one line on standard error and exit status 2; so do signals, with their status."""
+    if sys.stderr is None:  # the caller closed it; the next file to be opened would get our messages
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the end)
+    try:
+        status = status_of(main)
+    finally:
+        drop_unheard()
+    if status:
+        sys.exit(status)
+
+
+def status_of(main):
+    """The exit status of ``main()``, after the line that tells what was wrong."""
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a terminal of ASCII alone cannot show a β
         with handling_signals(stop_at_once):
             main()
-        return
+        return 0
     except Stopped as stopped:
         if is_main_process() or stopped.waiting:
             rank = "" if is_main_process() else f", rank {os.environ['RANK']}"
-            print(f"{Path(sys.argv[0]).name}{rank}: {stopped}", file=sys.stderr, flush=True)
+            say(f"{Path(sys.argv[0]).name}{rank}: {stopped}")
         if not started_alone():
-            os._exit(stopped.status)  # sys.exit could wait without limit, for a thread that waits for another process
-        sys.exit(stopped.status)
+            drop_unheard()
+            os._exit(stopped.status)  # an ordinary end could wait without limit, for a thread that waits for another process
+        return stopped.status
     except InputError as error:
         message = str(error)
     except OSError as error:
@@ -38,8 +52,22 @@ def exit_on_input_error(main):
     if not is_main_process():
         time.sleep(3)  # rank 0 mostly meets the same error, and torchrun then ends this process before it repeats it
         name = f"\n{name}, rank {os.environ['RANK']}"  # the line break keeps it off the end of rank 0's progress bar
-    print(f"{name}: error: {one_line(message)}", file=sys.stderr)
-    sys.exit(2)
+    say(f"{name}: error: {one_line(message)}")
+    return 2
+
+
+def say(text):
+    """Print a line on standard error. A full disk or a pipe that nobody reads costs the line alone."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
+
+
+def drop_unheard():
+    """Drop what standard error still holds back if it cannot be written. Python would end with status 120 for it."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def working_directory():

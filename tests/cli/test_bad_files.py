@@ -287,6 +287,19 @@ def test_a_folder_with_another_programs_checkpoint_is_refused(run_script, rte_te
     assert (tmp_path / "out/checkpoint-40").is_dir()
 
 
+def test_a_checkpoint_without_its_training_state_is_not_taken_for_a_model(run_script, toy_glue, rte_teacher, tmp_path):
+    checkpoint = tmp_path / "out/checkpoint-2"
+    shutil.copytree(rte_teacher, checkpoint)
+    for folder in (checkpoint, tmp_path / "out"):
+        (folder / "training_args.json").write_text('{"run": "x", "settings": {}}')
+    refused = run_script(
+        "run_glue_intra_inter.py", "--task_name", "RTE", "--data_dir", toy_glue, "--output_dir", tmp_path / "out", "--do_train",
+        "--overwrite_output_dir", "--model_name_or_path", rte_teacher, "--student_model_name_or_path", checkpoint,
+    )
+    assert refused.status == 2 and f"{checkpoint}: it lacks training_state.json" in refused.last_line
+    assert (checkpoint / "model.safetensors").exists()
+
+
 def test_a_small_share_of_every_kind():
     """tests/stress/try_bad_input.py with a few inputs of each kind; by itself it tries thousands."""
     ended = subprocess.run(

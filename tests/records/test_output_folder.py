@@ -3,7 +3,9 @@
 import pytest
 
 from fsd.records.checkpoints import keep_newest
-from fsd.records.output_folder import CARD_MARK, checkpoints, remove_previous_run
+from fsd.records.model_card import write_model_card
+from fsd.records.output_folder import CARD_MARK, check_output_dir, checkpoints, remove_previous_run
+from fsd.system.errors import InputError
 from fsd.system.files import remove_folder
 
 
@@ -53,3 +55,21 @@ def test_the_users_own_readme_stays_and_our_card_goes(folder):
     (folder / "README.md").write_text(f"# BERT\n\n{CARD_MARK}\n")
     remove_previous_run(folder)
     assert not (folder / "README.md").exists()
+
+
+def test_a_link_to_a_readme_that_is_not_there_now_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("fsd.records.model_card.front_matter", lambda base, metrics: "")
+    monkeypatch.setattr("fsd.records.model_card.body", lambda *arguments: "card")
+    (tmp_path / "README.md").symlink_to(tmp_path / "unmounted/README.md")
+    write_model_card(tmp_path, None, {}, None, "")
+    assert (tmp_path / "README.md").is_symlink()
+
+
+@pytest.mark.parametrize("record", ['{"learning_rate": 1e-5}', "[]", "", '{"run": 1}'])
+def test_a_folder_with_another_programs_training_args_is_not_overwritten(tmp_path, record):
+    (tmp_path / "training_args.json").write_text(record)
+    (tmp_path / "model.safetensors").write_text("another program's")
+    with pytest.raises(InputError, match="model.safetensors but is not a run of ours"):
+        check_output_dir(tmp_path, read={}, written={}, resume=False, overwrite=True)
+    (tmp_path / "training_args.json").write_text('{"run": "x", "settings": {}}')
+    check_output_dir(tmp_path, read={}, written={}, resume=False, overwrite=True)

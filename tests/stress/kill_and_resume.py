@@ -5,7 +5,8 @@
 Fine-tunes a teacher, builds its memory and distils a student, all very small and on the built-in corpus: once without
 interruption, then many times with SIGKILL, half of the time at a random moment and half of the time at a random file
 operation. Each run writes all files anew (encodings, teacher cache, checkpoints, TensorBoard, final model, results.csv), so
-that kills hit all of them. A resumed run must end with the same bits in model, memory, metrics and predictions, the same
+that kills hit all of them. Files of others lie in the output folder, and some attempts have their clock set back or ahead. The
+files of others must stay. A resumed run must end with the same bits in model, memory, metrics and predictions, the same
 curves and one row in results.csv, and must do nothing when started once more. Exit status 1 if any run fails this.
 """
 
@@ -22,14 +23,16 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from forked import be_program
-from safetensors import safe_open
+from forked import be_program, set_clock
+from same_files import compare_files
 
 from fsd.cli.parser import Parser, number
 from fsd.system.errors import InputError, exit_on_input_error
 
 LONGEST_ATTEMPT = 300  # seconds, after which a run counts as hanging
 WRITING_EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
+FOREIGN = ("notes.txt", "README.md", "predictions/mine.tsv", "checkpoint-best/model.safetensors", "checkpoint-1.bak/config.json")
+CLOCKS = (0, 0, 0, -3600, -20 * 365 * 86400, 30 * 86400)  # seconds by which an attempt's clock is wrong
 VARYING_COLUMNS = {"time", "seconds", "output_dir", "run", "commit"}
 VARYING_CURVES = {"train/examples_per_second", "memory/examples_per_second", "memory/seconds", "trained/seconds"}
 PLACES = (  # part of a path → description
@@ -67,6 +70,7 @@ def main():
     print(f"{sum(hits.values())} kills in {finished} runs, each finished and compared")
     for place, count in sorted(hits.items()):
         print(f"{count:6} {place}")
+    print(f"{sum(run.wrong_clocks for run in runs.values())} attempts with a wrong clock")
     for problem in problems:
         print(f"PROBLEM: {problem}")
     print(f"{len(problems)} problems")
@@ -88,7 +92,7 @@ class Victim:
     """One command, with its uninterrupted run in ``NAME-alone`` and its killed run in ``NAME-killed``."""
 
     def __init__(self, folder, name):
-        self.folder, self.name = folder, name
+        self.folder, self.name, self.planted, self.wrong_clocks = folder, name, set(), 0
         self.alone, self.killed = folder / f"{name}-alone", folder / f"{name}-killed"
         teacher, memory = folder / "teacher-alone/out", folder / "memory-alone/out"
         script, flags = {
@@ -120,22 +124,53 @@ class Victim:
         """Kill at most ``most`` attempts, each resuming the last; returns the number of kills by place."""
         shutil.rmtree(self.killed, ignore_errors=True)
         shutil.copytree(self.folder / "glue", self.killed / "glue")
+        self.planted.clear()
         hits, status = Counter(), -signal.SIGKILL
         while status == -signal.SIGKILL:
             moment = {}
             if sum(hits.values()) < most:
                 at_event = rng.random() < 0.5
                 moment = {"event": rng.randint(1, self.events)} if at_event else {"seconds": rng.uniform(0, self.seconds)}
-            status, _, place = attempt(self.killed, self.script, self.flags, **moment)
+            clock = rng.choice(CLOCKS)
+            self.wrong_clocks += clock != 0
+            self.plant()
+            status, _, place = attempt(self.killed, self.script, self.flags, clock=clock, **moment)
             if status == -signal.SIGKILL:
                 hits[f"{self.name}: {'at' if 'event' in moment else 'some time after'} {place}"] += 1
         if status:
             raise InputError(f"{self.name}: restarted, it ended with status {status}: {last_line(self.killed)}")
         return hits
 
+    def plant(self):
+        """Put files of others into the output folder, as soon as it is one of ours."""
+        for name in FOREIGN if (self.killed / "out/training_args.json").exists() else ():
+            path = self.killed / "out" / name
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                path.write_text("mine")
+                self.planted.add(name)
+
+    def dig_out(self):
+        """Remove the files of others; returns those that did not stay as they were, as sentences."""
+        found = []
+        for name in sorted(self.planted - {"README.md"}):  # where the user has one, the run writes none
+            path = self.killed / "out" / name
+            if not path.exists() or path.read_text() != "mine":
+                found.append(f"{name} was not left as it was")
+                continue
+            path.unlink()
+            if path.parent != self.killed / "out" and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+        if "README.md" in self.planted and (self.killed / "out/README.md").read_text() != "mine":
+            found.append("README.md was not left as it was")
+        if self.name == "memory":  # it has no model card
+            (self.killed / "out/README.md").unlink(missing_ok=True)
+        return found
+
     def differences(self):
         """Differences from the uninterrupted run, as a list of sentences."""
-        found = compare_files(self.alone / "out", self.killed / "out")
+        found = self.dig_out()
+        found += compare_files(self.alone / "out", self.killed / "out")
         rows = [self._rows(self.killed), self._rows(self.alone)]
         if rows[0] != rows[1]:
             found.append(f"results.csv has {rows[0]}, not {rows[1]}")
@@ -156,30 +191,6 @@ class Victim:
             return [{k: v for k, v in row.items() if k not in VARYING_COLUMNS} for row in csv.DictReader(file)]
 
 
-def compare_files(alone, killed):
-    """Files that are missing, extra or different; files that always vary need only exist."""
-    found = []
-    files = [{path.relative_to(folder): path for path in folder.rglob("*")} for folder in (alone, killed)]
-    if files[0].keys() != files[1].keys():
-        found.append(f"files {sorted(map(str, files[0].keys() ^ files[1].keys()))} are in only one of the two runs")
-    for name in files[0].keys() & files[1].keys():
-        # training_args.json and training_state.json hold times and names, README.md the versions with the commit.
-        if files[0][name].is_file() and name.name not in ("training_args.json", "training_state.json", "README.md"):
-            contents = [content(paths[name]) for paths in files]
-            if contents[0] != contents[1]:
-                found.append(f"{name} has different content")
-    return found
-
-
-def content(path):
-    """A file's exact content; for a safetensors file without the order of its metadata, which varies."""
-    if path.suffix != ".safetensors":
-        return path.read_bytes()
-    with safe_open(path, framework="np") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        return file.metadata(), {name: (value.dtype, value.shape, value.tobytes()) for name, value in tensors.items()}
-
-
 def curves(folder):
     """{tag: [(step, value)]} of the run's only TensorBoard folder; measured times count as 0."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -194,8 +205,10 @@ def curves(folder):
 # ---- Attempts ----
 
 
-def attempt(folder, script, flags, event=None, seconds=None):
+def attempt(folder, script, flags, event=None, seconds=None, clock=0):
     """Run a script in a fork, in ``folder``; kill it at its ``event``-th file operation or after ``seconds``.
+
+    Its clock is wrong by ``clock`` seconds.
 
     Returns:
         (exit status, or minus the signal; number of file operations; place of the last one)
@@ -203,7 +216,7 @@ def attempt(folder, script, flags, event=None, seconds=None):
     shared = mmap.mmap(-1, 4096)
     child = os.fork()
     if child == 0:
-        run_in_child(folder, script, flags, shared, event)
+        run_in_child(folder, script, flags, shared, event, clock)
     start = time.perf_counter()
     while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
         passed = time.perf_counter() - start
@@ -220,9 +233,10 @@ def attempt(folder, script, flags, event=None, seconds=None):
     return os.waitstatus_to_exitcode(ended[1]), count, place
 
 
-def run_in_child(folder, script, flags, shared, event):
+def run_in_child(folder, script, flags, shared, event, clock):
     """Run the script as ``__main__`` with its output in ``folder/log``; never returns."""
     os.chdir(folder)
+    set_clock(clock)
     log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -3,19 +3,17 @@
     python tests/stress/try_bad_input.py --inputs 2500 --seed 42
     python tests/stress/try_bad_input.py --only config:17 --keep bad      # one input again; keeps its folder in bad/
 
-An input is a good folder (data, teacher, student, memory, caches, results) with one damaged file, or a command line with
-odd values. Each program runs in its own process, with a time limit, a RAM limit and a small model. It must end with
-status 0 and complete files, or with status 2, one error line that names a flag or a file, and no file lost, changed or
-half written. Some inputs are pickles that execute code when they are loaded; no program may load them.
+An input is a good folder (data, teacher, student, memory, caches, results) with one damaged file or files of others, a command
+line with odd values, or a machine with a wrong clock, without locks, or without a place for its messages. Each program runs
+in its own process, with a time limit, a RAM limit and a small model. It must end with status 0 and complete files, or with
+status 2, one error line that names a flag or a file, and no file lost, changed or half written. Files of others stay. Where
+the fault should cost nothing, the outputs have the bits of a run without it. Some inputs are pickles that execute code when
+they are loaded; no program may load them.
 """
 
-import csv
 import functools
-import io
-import json
 import os
 import random
-import re
 import resource
 import select
 import shutil
@@ -27,8 +25,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from bad_inputs import CANARY, KINDS, MODELLED, STUDENT_FLAGS, Trial, sound_flags
-from forked import be_program
+from bad_inputs import KINDS
+from forked import be_program, lead_nowhere, set_clock, take_locks_away
+from judging import differences, listing, outputs, violations
+from seen_data import training_commands
+from trials import STUDENT_FLAGS, Trial, sound_flags
 
 from fsd.cli.arguments import add_seed_argument
 from fsd.cli.parser import Parser, number
@@ -61,6 +62,8 @@ def make_sound_folder(folder):
     run_well(Trial("train_memory.py", "", sound_flags("train_memory.py") | {"output_dir": "memory"}))
     tokenizer.save_pretrained("memory")
     run_well(Trial("run_glue_global.py", "", STUDENT_FLAGS))
+    for trial in training_commands():
+        run_well(trial)
     for path in Path("data").rglob("cached_encodings"):
         for split in ("train", "dev", "test"):
             assert list(path.glob(f"{split}-*")), path
@@ -110,7 +113,10 @@ def run(trial, folder, seconds):
             nothing = os.open(os.devnull, os.O_RDWR)
             for descriptor, what in enumerate((nothing, nothing, writing)):
                 os.dup2(what, descriptor)
-            os.close(writing)
+            if trial.unheard:  # the pipe stays open beside it, so that its end is the process's
+                lead_nowhere(trial.unheard)
+            else:
+                os.close(writing)
             run_script(trial)
         finally:
             os._exit(99)  # the child must never go on as the parent
@@ -132,106 +138,29 @@ def run_script(trial):
     if trial.file_limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (trial.file_limit, trial.file_limit))
+    if trial.clock:
+        set_clock(trial.clock)
+    if trial.lock_error:
+        take_locks_away(trial.lock_error)
     be_program(trial.script, trial.arguments, crashed=1)
 
 
-def listing(folder):
-    """Path → content, link target or kind, for everything below ``folder``."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.is_symlink():
-            found[name] = os.readlink(path)
-        elif path.is_file():
-            found[name] = path.read_bytes()
-        else:
-            found[name] = None if path.is_dir() else "special"
-    return found
+_outputs = {}  # command line → outputs
 
 
-TEMPORARY = re.compile(r"\.tmp$|(^|/)\.saving-|\.partial$")
-MAY_CHANGE = re.compile(r"(^|/)(cached_encodings|cache|new-cache|runs)(/|$)|\.lock$")
-NAMES_SOMETHING = re.compile(r"--\w|[\w.-]+\.(tsv|json|safetensors|csv|txt|npy|png)\b|/")
-DIVERGED = re.compile(r"lower --learning_rate|not finite")
-
-
-def violations(trial, status, err, before, after):
-    """The faults in how a trial ended, as sentences."""
-    found = []
-    lines = [line for line in err.replace("\r", "\n").split("\n") if line.strip()]
-    if status == -signal.SIGALRM:
-        found.append("did not end")
-    elif status not in (0, 2):
-        found.append(f"exit status {status}: {lines[-1] if lines else 'silent'}")
-    if "Traceback" in err or "panicked" in err:
-        found.append("a traceback")
-    if any(CANARY in Path(name).parts for name in after):
-        found.append("a pickle or a file's code was executed")
-    if left := [name for name in after if TEMPORARY.search(name)]:
-        found.append(f"left behind: {left[0]}")
-    if status == 2:
-        found += refusal_violations(trial, lines, before, after)
-    if status == 0:
-        found += result_violations(trial, before, after)
-    return found
-
-
-def refusal_violations(trial, lines, before, after):
-    found = []
-    name = re.escape(Path(trial.script).name)
-    errors = [line for line in lines if re.match(rf"{name}: error: .", line)]
-    if len(errors) != 1 or errors[0] != lines[-1]:
-        found.append(f"{len(errors)} error lines, ending: {lines[-1] if lines else 'silent'}")
-    elif len(errors[0]) > 1000 or not NAMES_SOMETHING.search(errors[0].split("error: ", 1)[1]) or not errors[0].isprintable():
-        found.append(f"an unclear line: {errors[0][:300]!r}")
-    changed = [name for name, content in before.items() if after.get(name, ...) != content and not MAY_CHANGE.search(name)]
-    if changed and not DIVERGED.search(lines[-1] if lines else ""):
-        found.append(f"refused, yet changed or removed: {', '.join(changed[:3])}")
-    new = [name for name in after if name not in before and not MAY_CHANGE.search(name) and after[name] is not None]
-    if new and not DIVERGED.search(lines[-1] if lines else "") and trial.file_limit is None:
-        found.append(f"refused, yet wrote: {', '.join(new[:3])}")
-    return found + [f"half written: {name}" for name in new if not is_whole(name, after[name])]
-
-
-def result_violations(trial, before, after):
-    out = os.path.relpath(os.path.realpath(str(trial.flags.get("output_dir"))))
-    found = [f"half written: {name}" for name, content in after.items()
-             if before.get(name, ...) != content and isinstance(content, bytes) and not is_whole(name, content)]
-    if trial.flags.get("do_train") and trial.script in MODELLED:
-        weights = "memory.safetensors" if trial.script == "train_memory.py" else "model.safetensors"
-        if not os.path.isabs(out) and not (Path(out, weights).is_file() and Path(out, "training_args.json").is_file()):
-            found.append(f"no {weights} and training_args.json in {out}")
-    for name, content in before.items():
-        if after.get(name, ...) == content or MAY_CHANGE.search(name):
-            continue
-        files = isinstance(after.get(name), bytes) and isinstance(content, bytes)
-        appended = files and after[name].startswith(content.rstrip(b"\n"))
-        goes_on = trial.flags.get("resume") or str(trial.flags.get("student_model_name_or_path")).startswith(f"{out}/checkpoint-")
-        may_replace = goes_on or trial.flags.get("overwrite_output_dir") or not trial.flags.get("do_train")
-        ours = name == out or name.startswith(out + "/") and may_replace
-        if name == "dangling" or trial.file_limit is not None and name.startswith("out"):
-            continue
-        if not (appended and content.startswith(b"time,task,method")) and not ours and content != b"":
-            found.append(f"changed or removed: {name}")
-    return found
-
-
-def is_whole(name, content):
-    """Whether a written file can be read again, with finite weights."""
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        if name.endswith(".safetensors"):
-            return all(torch.isfinite(tensor).all() for tensor in load(content).values())
-        if name.endswith(".json"):
-            json.loads(content)
-        if name.endswith(".csv"):
-            return len({len(row) for row in csv.reader(io.StringIO(content.decode(), newline=""), strict=True)}) == 1
-    except (SafetensorError, ValueError, csv.Error):
-        return False
-    return True
+def outputs_of(trial, sound):
+    """The outputs that a trial must have."""
+    if trial.outputs_of != "the same command":
+        return outputs(sound / trial.outputs_of)
+    command = (trial.script, *trial.arguments)
+    if command not in _outputs:
+        with tempfile.TemporaryDirectory(dir=sound.parent) as scratch:
+            folder = Path(scratch) / "run"
+            copy_sound(sound, folder)
+            os.chdir(folder)
+            run_well(Trial(trial.script, "", trial.flags, trial.attached))
+            _outputs[command] = outputs(folder / trial.flags["output_dir"])
+    return _outputs[command]
 
 
 def try_one(kind, at, seed, sound, seconds, keep=None):
@@ -245,6 +174,8 @@ def try_one(kind, at, seed, sound, seconds, keep=None):
         before = listing(folder)
         status, err = run(trial, folder, seconds)
         found = violations(trial, status, err, before, listing(folder))
+        if status == 0 and trial.outputs_of:
+            found += differences(outputs_of(trial, sound), outputs(folder / trial.flags["output_dir"]))
         os.chdir(sound)
         return trial, status, err, found
 
@@ -298,22 +229,27 @@ def main():
 
 def try_all(chosen, args, sound):
     """Try the inputs, print every violation and a table; returns 1 if there was any violation."""
-    whole = sum(KINDS[kind] for kind in chosen)
-    table, bad = [], 0
+    shares = sum(KINDS[kind] for kind in chosen)
+    table, whole = [], []
     for kind in chosen:
-        count, ended, start = max(1, round(args.inputs * KINDS[kind] / whole)), Counter(), time.monotonic()
+        count, ended, start = max(1, round(args.inputs * KINDS[kind] / shares)), Counter(), time.monotonic()
         for at in range(count):
             trial, status, err, found = try_one(kind, at, args.seed, sound, args.seconds)
-            ended["violations" if found else "worked" if status == 0 else "refused"] += 1
+            end = "violations" if found else "worked" if status == 0 else "refused"
+            for case in {"", trial.case}:
+                ended[case, end] += 1
             for problem in found:
                 print(f"{kind.__name__}:{at} {trial.script}, {trial.what!r}: {problem}"[:600], flush=True)
-        bad += ended["violations"]
-        table.append((kind.__name__, count, *(ended[what] for what in ("worked", "refused", "violations"))))
-        print(f"{kind.__name__}: {dict(ended)}, {time.monotonic() - start:.0f} s", flush=True)
-    print(f"\n{'kind':14} {'inputs':>7} {'worked':>7} {'refused':>8} {'violations':>11}")
-    for row in [*table, ("all", *(sum(row[i] for row in table) for i in range(1, 5)))]:
-        print(f"{row[0]:14} {row[1]:7} {row[2]:7} {row[3]:8} {row[4]:11}")
-    return int(bad > 0)
+        for case in sorted({case for case, _ in ended}):
+            numbers = [ended[case, end] for end in ("worked", "refused", "violations")]
+            table.append((f"  {case}" if case else kind.__name__, sum(numbers), *numbers))
+            whole += [numbers] if not case else []
+        print(f"{kind.__name__}: {count} inputs, {time.monotonic() - start:.0f} s", flush=True)
+    sums = [sum(column) for column in zip(*whole, strict=True)]
+    print(f"\n{'kind':34} {'inputs':>7} {'worked':>7} {'refused':>8} {'violations':>11}")
+    for row in [*table, ("all", sum(sums), *sums)]:
+        print(f"{row[0]:34} {row[1]:7} {row[2]:7} {row[3]:8} {row[4]:11}")
+    return int(sums[-1] > 0)
 
 
 if __name__ == "__main__":

@@ -44,15 +44,32 @@ def test_a_terminal_has_a_bar(command):
     assert b"FSD_L on RTE: 100%" in shown and b" of 4: loss " not in shown, shown.decode()
 
 
-@pytest.mark.parametrize("where", ["/dev/full", "a pipe that is closed"])
-def test_a_log_that_cannot_be_written_costs_the_log_alone(command, where, tmp_path):
-    if where == "/dev/full":
-        with open(where, "w") as log:
-            status = subprocess.run(command, stderr=log).returncode
-    else:
+@pytest.fixture(params=["/dev/full", "a pipe that is closed", "nothing"])
+def unheard(request):
+    """Call ``unheard(command)``: the status of a command whose standard error cannot be written."""
+
+    def run(command):
+        # With PYTHONUNBUFFERED, Python would hold nothing back that it cannot write at the end.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        if request.param == "nothing":
+            return subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *command], env=environment).returncode
         reading, writing = os.pipe()
-        run = subprocess.Popen(command, stderr=writing)
-        os.close(writing)
         os.close(reading)
-        status = run.wait()
-    assert status == 0 and (tmp_path / "out/model.safetensors").exists()
+        if request.param == "/dev/full":
+            os.close(writing)
+            writing = os.open("/dev/full", os.O_WRONLY)
+        try:
+            return subprocess.run(command, stderr=writing, env=environment).returncode
+        finally:
+            os.close(writing)
+
+    return run
+
+
+def test_a_log_that_cannot_be_written_costs_the_log_alone(command, unheard, tmp_path):
+    assert unheard([*command, "--local_rank", "0"]) == 0  # warns before anything is read
+    assert (tmp_path / "out/model.safetensors").exists() and (tmp_path / "results.csv").exists()
+
+
+def test_an_error_that_cannot_be_told_keeps_its_status(command, unheard, tmp_path):
+    assert unheard([*command, "--beta", "-1"]) == 2 and not (tmp_path / "out").exists()

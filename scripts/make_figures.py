@@ -13,7 +13,7 @@ import fsd.cli.early_signals  # noqa: F401
 from pathlib import Path
 
 from fsd.cli.parser import Parser
-from fsd.reproduction.findings import read_findings
+from fsd.report.findings import read_findings
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import check_folder
 
@@ -35,8 +35,8 @@ def main():
     check_folder(run_file, f"--run_file {run_file}")
     findings = read_findings(args.results)
 
-    from fsd.reproduction.gallery import draw_all, show_in_tensorboard
-    from fsd.reproduction.report import write_report
+    from fsd.report.gallery import draw_all, show_in_tensorboard
+    from fsd.report.page import write_report
 
     drawings, left_out = draw_all(findings, output_dir)
     for line in left_out:

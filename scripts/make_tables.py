@@ -24,10 +24,10 @@ def main():
     parser.add_argument("--benchmark", help="JSON file of scripts/benchmark.py, for the times in Table 8")
     args = parser.parse_args()
 
-    from fsd.reproduction.analysis_tables import read_benchmark
-    from fsd.reproduction.runs import read_reproduction
-    from fsd.reproduction.table import write_tables
-    from fsd.reproduction.tables import make_tables
+    from fsd.report.analysis_tables import read_benchmark
+    from fsd.report.runs import read_reproduction
+    from fsd.report.table import write_tables
+    from fsd.report.tables import make_tables
 
     benchmark = read_benchmark(args.benchmark) if args.benchmark else None
     tables = make_tables(read_reproduction(args.results), read_json(PUBLISHED), benchmark)

@@ -12,7 +12,7 @@ import fsd
 
 FILES = sorted((ROOT / "fsd").rglob("*.py"))
 # Imports run down this list only.
-FOLDERS = ["reproduction", "cli", "analysis", "training", "records", "models", "memory", "glue", "system", "method"]
+FOLDERS = ["report", "reproduction", "cli", "analysis", "training", "records", "models", "memory", "glue", "system", "method"]
 PUBLIC = {
     "linear_cka", "kd_loss", "intra_feature_loss", "local_inter_feature_loss", "global_inter_feature_loss", "pkd_loss",
     "rkd_distance_loss", "rkd_angle_loss", "attention_loss", "value_relation_loss", "relation_difference", "TeacherMemory",

@@ -9,10 +9,10 @@ import pytest
 from made_up_reproduction import add_run, make_reproduction
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fsd.reproduction import figures, heat_maps
-from fsd.reproduction.findings import LARGE_TASKS, METHODS, SMALL_TASKS, read_findings
-from fsd.reproduction.gallery import draw_all
-from fsd.reproduction.style import COLORS, LABELS, MARKERS
+from fsd.report import figures, heat_maps
+from fsd.report.findings import LARGE_TASKS, METHODS, SMALL_TASKS, read_findings
+from fsd.report.gallery import draw_all
+from fsd.report.style import COLORS, LABELS, MARKERS
 
 DRAWN = ["scores", "figure3", "figure4", "figure5", "figure6", "layers"]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fsd.reproduction.figures import PAPER_NAMES, named
-from fsd.reproduction.style import LABELS, Drawing, new_figure
+from fsd.report.figures import PAPER_NAMES, named
+from fsd.report.style import LABELS, Drawing, new_figure
 from fsd.system.errors import InputError
 
 COMPARED = ("teacher", "fine-tuning", "KD", "PKD", "FSD_ILG")

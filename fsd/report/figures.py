@@ -1,7 +1,7 @@
 """The figures that compare runs: restoration rates, mean diagonals, curves of relation differences, and scores.
 
-Each function draws one figure from :class:`~fsd.reproduction.findings.Findings`, or returns None where they have no data
-for it. The CKA maps are in :mod:`fsd.reproduction.heat_maps`.
+Each function draws one figure from :class:`~fsd.report.findings.Findings`, or returns None where they have no data
+for it. The CKA maps are in :mod:`fsd.report.heat_maps`.
 """
 
 import numpy as np
@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 
 from fsd.glue.metrics import main_metric
 from fsd.glue.tasks import find_task
-from fsd.reproduction.findings import METHODS, RATES, RELATIONS
-from fsd.reproduction.style import COLORS, INK, LABELS, SOFT, Drawing, marker_style, new_figure
+from fsd.report.findings import METHODS, RATES, RELATIONS
+from fsd.report.style import COLORS, INK, LABELS, SOFT, Drawing, marker_style, new_figure
 
 PLACES = {"inter": "between examples", "intra": "within an example"}
 RESTORED = ("KD", "PKD", "FSD_ILG")

@@ -8,8 +8,8 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from fsd.reproduction.comparison import welch_of_published
-from fsd.reproduction.statistics import holm, paired_test, sign_flip_test, summary, welch_test
+from fsd.report.comparison import welch_of_published
+from fsd.report.statistics import holm, paired_test, sign_flip_test, summary, welch_test
 
 PUBLISHED = json.loads((ROOT / "results/published.json").read_text())
 SCORES = PUBLISHED["tables_2_and_3"]["scores"]

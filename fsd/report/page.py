@@ -3,9 +3,9 @@
 import base64
 import html
 
-from fsd.reproduction.figures import PAPER_NAMES
-from fsd.reproduction.findings import METHODS
-from fsd.reproduction.markdown import csv_table, markdown, table
+from fsd.report.figures import PAPER_NAMES
+from fsd.report.findings import METHODS
+from fsd.report.markdown import csv_table, markdown, table
 from fsd.system.errors import InputError
 from fsd.system.files import write_text
 

@@ -2,11 +2,11 @@
 
 from scipy.stats import rankdata
 
-from fsd.reproduction.notes import DOUBTS, NAMES, notes_on_runs, other_batch_sizes, other_encoder
-from fsd.reproduction.runs import RELATIONS, at_batch_sizes, main_batch_sizes
-from fsd.reproduction.score_tables import STUDENTS, main_students
-from fsd.reproduction.statistics import summary
-from fsd.reproduction.table import Line, Table, Value
+from fsd.report.notes import DOUBTS, NAMES, notes_on_runs, other_batch_sizes, other_encoder
+from fsd.report.runs import RELATIONS, at_batch_sizes, main_batch_sizes
+from fsd.report.score_tables import STUDENTS, main_students
+from fsd.report.statistics import summary
+from fsd.report.table import Line, Table, Value
 from fsd.system.errors import InputError
 from fsd.system.files import read_json
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from fsd.reproduction.statistics import holm, paired_test, sign_flip_test, summary, welch_test
+from fsd.report.statistics import holm, paired_test, sign_flip_test, summary, welch_test
 
 BASELINES = ("KD", "PKD", "MiniLM", "RKD")
 OURS = "FSD_ILG"

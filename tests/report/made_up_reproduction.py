@@ -4,7 +4,7 @@ import math
 import random
 
 from fsd.records.results import append_result
-from fsd.reproduction.findings import METHODS, RATES, RELATIONS
+from fsd.report.findings import METHODS, RATES, RELATIONS
 from fsd.system.files import write_json, write_text
 
 TASKS = {"RTE": "acc", "CoLA": "mcc", "STS-B": "corr"}

@@ -4,9 +4,9 @@ import matplotlib
 from matplotlib.image import imread
 
 from fsd.records.tracking import Tracker
-from fsd.reproduction import figures, heat_maps
-from fsd.reproduction.findings import LARGE_TASKS, SMALL_TASKS
-from fsd.reproduction.style import RC, save
+from fsd.report import figures, heat_maps
+from fsd.report.findings import LARGE_TASKS, SMALL_TASKS
+from fsd.report.style import RC, save
 
 SMALL, LARGE = "small tasks", "large tasks"
 # File name → (how it is drawn, what it needs).

@@ -9,10 +9,10 @@ import pytest
 from conftest import ROOT
 
 from fsd.records.results import RESULT_COLUMNS
-from fsd.reproduction.notes import mixed_settings
-from fsd.reproduction.runs import read_reproduction
-from fsd.reproduction.table import Value
-from fsd.reproduction.tables import make_tables
+from fsd.report.notes import mixed_settings
+from fsd.report.runs import read_reproduction
+from fsd.report.table import Value
+from fsd.report.tables import make_tables
 
 PUBLISHED = json.loads((ROOT / "results/published.json").read_text())
 NAMES = [f"table{number}.{kind}" for number in range(2, 9) for kind in ("md", "tex", "csv")]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import matplotlib
 from matplotlib.figure import Figure
 
-from fsd.reproduction.findings import METHODS
+from fsd.report.findings import METHODS
 from fsd.system.files import written_whole
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart. It has too few colours by two: those of FSD_G and

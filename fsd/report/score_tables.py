@@ -1,10 +1,10 @@
 """Tables 2 to 5 of the paper: scores, the parts of FSD, and their spread over batch sizes."""
 
-from fsd.reproduction.comparison import compare_tasks, over_all_tasks, welch_of_published, welch_p_values
-from fsd.reproduction.notes import DOUBTS, NAMES, notes_on_students, other_batch_sizes
-from fsd.reproduction.runs import at_batch_sizes, main_batch_sizes
-from fsd.reproduction.statistics import DRAWS, summary
-from fsd.reproduction.table import Line, Table, Value
+from fsd.report.comparison import compare_tasks, over_all_tasks, welch_of_published, welch_p_values
+from fsd.report.notes import DOUBTS, NAMES, notes_on_students, other_batch_sizes
+from fsd.report.runs import at_batch_sizes, main_batch_sizes
+from fsd.report.statistics import DRAWS, summary
+from fsd.report.table import Line, Table, Value
 
 TABLE_2_TASKS, TABLE_3_TASKS = ("WNLI", "RTE", "STS-B", "CoLA", "MRPC"), ("SST-2", "QNLI", "QQP", "MNLI")
 STUDENTS = {"nDS": "fine-tuning", "VKD": "KD", "PKD": "PKD", "MiniLM": "MiniLM", "RKD": "RKD", "FSD": "FSD_ILG"}

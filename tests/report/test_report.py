@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 import pytest
 from made_up_reproduction import make_reproduction
 
-from fsd.reproduction.findings import Findings, read_findings
-from fsd.reproduction.gallery import draw_all
-from fsd.reproduction.markdown import csv_table, markdown
-from fsd.reproduction.report import overview, read_tables, write_report
+from fsd.report.findings import Findings, read_findings
+from fsd.report.gallery import draw_all
+from fsd.report.markdown import csv_table, markdown
+from fsd.report.page import overview, read_tables, write_report
 from fsd.system.errors import InputError
 
 

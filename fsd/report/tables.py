@@ -1,16 +1,16 @@
 """All tables of the paper that a reproduction fills."""
 
-from fsd.reproduction.analysis_tables import cka_table, cost_table, ranks_table
-from fsd.reproduction.score_tables import parts_table, score_tables, spread_table
+from fsd.report.analysis_tables import cka_table, cost_table, ranks_table
+from fsd.report.score_tables import parts_table, score_tables, spread_table
 
 
 def make_tables(reproduction, published, benchmark=None):
     """Tables 2 to 8, ours beside the published numbers.
 
     Args:
-        reproduction: :class:`fsd.reproduction.runs.Reproduction`; cells without runs stay empty.
+        reproduction: :class:`fsd.report.runs.Reproduction`; cells without runs stay empty.
         published: content of results/published.json.
-        benchmark: rows of :func:`fsd.reproduction.analysis_tables.read_benchmark`, or None.
+        benchmark: rows of :func:`fsd.report.analysis_tables.read_benchmark`, or None.
     """
     return [*score_tables(reproduction, published), parts_table(reproduction, published), spread_table(reproduction, published),
             cka_table(reproduction, published), ranks_table(reproduction, published),

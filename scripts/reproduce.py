@@ -11,7 +11,6 @@ The same command goes on after any stop. With --dry_run it prints the commands t
 import fsd.cli.early_signals  # noqa: F401
 
 import logging
-import os
 import sys
 import tomllib
 from pathlib import Path

@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 
 def training_settings(args):
     """The :class:`TrainingSettings` of the flags of the same names."""
-    return TrainingSettings(**{field.name: getattr(args, field.name) for field in fields(TrainingSettings) if hasattr(args, field.name)})
+    names = [field.name for field in fields(TrainingSettings)]
+    return TrainingSettings(**{name: getattr(args, name) for name in names if hasattr(args, name)})
 
 
 def deciding_settings(args, contents):

@@ -21,7 +21,10 @@ def forward(model, batch, layers=()):
 
 
 def last_attention(model, hidden):
-    """(queries, keys, values), each [B, heads, S, d_head], of the last layer from its input, ``hidden_states[L − 1]`` [B, S, d]."""
+    """The last layer's (queries, keys, values), each [B, heads, S, d_head].
+
+    ``hidden`` is the layer's input, ``hidden_states[L − 1]`` [B, S, d].
+    """
     attention = model.bert.encoder.layer[-1].attention.self
     shape = (*hidden.shape[:2], attention.num_attention_heads, attention.attention_head_size)
     hidden = hidden.to(attention.query.weight.dtype)

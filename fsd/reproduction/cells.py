@@ -122,7 +122,9 @@ class Workplace:
         flags = self.flags(method, task, values, variant or {}) | program_of(method).flags
         caches = flags.pop("cache_teacher", False)
         folder = self.output_dir / place / task
-        given = ["--copy_teacher", *words(flags), "--seed", str(seed), *(["--cache_teacher", str(folder / "cache")] if caches else [])]
+        given = ["--copy_teacher", *words(flags), "--seed", str(seed)]
+        if caches:
+            given += ["--cache_teacher", str(folder / "cache")]
         if method in WITH_MEMORY:
             given += ["--teacher_memory_path", str(self.memory(place, task, variant or {}).folder)]
         identified = identity(method, ["--task_name", task, "--data_dir", "", "--output_dir", "", *given])

@@ -1,9 +1,9 @@
 """Which program trains which method, and with which flags. Imports nothing heavy."""
 
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Callable
 
 from fsd.cli.arguments import all_parser, baseline_parser, finetuning_parser, global_parser, intra_inter_parser, memory_parser
 from fsd.cli.checks import settle_baseline

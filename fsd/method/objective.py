@@ -126,8 +126,8 @@ class Objective:
 
     def formula(self):
         """The weighted sum with its weights filled in."""
-        text = " + ".join(f"{weight:g}·{name}" for name, weight in self.weights.items())
-        return text + (" (intra as in the released code)" if self.released_intra else "")
+        forms = {"intra": " (as in the released code)"} if self.released_intra else {}
+        return " + ".join(f"{weight:g}·{name}{forms.get(name, '')}" for name, weight in self.weights.items())
 
     def losses(self, student, teacher, labels, mask=None, student_memory=None, teacher_memory=None, attention=None):
         """The unweighted losses of one batch.

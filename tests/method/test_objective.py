@@ -9,7 +9,7 @@ from fsd.glue.tasks import find_task
 from fsd.memory.student_memory import StudentMemory
 from fsd.method import global_structure, losses
 from fsd.method.objective import LOSS_NAMES, Objective, layer_pairs
-from fsd.training.loop import batch_losses
+from fsd.training.loop import batch_losses, batch_outputs
 from fsd.training.loss_log import LOWERED_BY
 from fsd.training.run import Run, TrainingSettings
 
@@ -127,7 +127,7 @@ def test_weights_of_the_released_integrated_script():
         alpha=alpha, beta=epsilon, gamma_g=sigma, gamma_i=(1 - sigma) * gamma / 2, gamma_l=(1 - sigma) * (1 - gamma) / 2,
         gamma_m=beta_released, **PAIRS,
     )
-    values = {name: 2.0**power for power, name in enumerate(LOSS_NAMES)}  # no two sums of these are alike
+    values = {name: 2.0**power for power, name in enumerate(objective.weights)}  # no two sums of these are alike
     ce, dk, intra, local, distance, cosine, cka = values.values()
     structures = sigma * (beta_released * distance + (1 - beta_released) * cosine + cka)
     structures += (1 - sigma) * (gamma * intra + (1 - gamma) * local) / 2
@@ -142,6 +142,14 @@ def test_formula():
         " + 0.5·global_distance + 3.5·global_cosine + 4·memory_cka"
     )
     assert Objective(alpha=0.9).formula() == "0.9·task_loss + 0.1·dark_knowledge"  # not 0.09999999999999998
+
+
+def test_the_released_form_of_the_intra_loss():
+    paper, released = (Batch().losses(objective_of("FSD_I", released_intra=form))["intra"] for form in (False, True))
+    batch = Batch()
+    expected = losses.intra_feature_loss(batch.student_hidden[5], batch.teacher_hidden[11], released=True)
+    assert released.item() == expected.item() < paper.item()  # the logarithm is concave
+    assert objective_of("FSD_I", released_intra=True).formula().endswith("8·intra (as in the released code)")
 
 
 def test_every_loss_has_a_flag_that_lowers_it():
@@ -283,7 +291,7 @@ def test_the_teacher_gets_no_gradient(mask_padding):
         student_memory=memory,
         teacher_memory=global_structure.memory_products(torch.randn(5, 6 * 8)),
     )
-    values = batch_losses(run, torch.arange(3))
+    values = batch_losses(run, batch_outputs(run, torch.arange(3)))
     for name, value in values.items():  # every single loss reaches the student or its memory
         reached = student_memory if name == "memory_cka" else student.bert.embeddings.word_embeddings.weight
         (gradient,) = torch.autograd.grad(value, reached, retain_graph=True)

@@ -78,7 +78,7 @@ def check_teacher_flags(args, needs_teacher):
     if args.cache_teacher == "ram" and not started_alone():
         raise InputError("--cache_teacher ram: each process would keep all of it; name a folder, which they share")
     if args.cache_teacher and not needs_teacher:
-        raise InputError("--cache_teacher: no loss of this run compares with the teacher; leave it out")
+        raise InputError("--cache_teacher: no loss compares with the teacher in this run; leave it out")
     check_models(args)
 
 

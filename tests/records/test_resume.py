@@ -50,12 +50,12 @@ def stop_in_step(monkeypatch):
     def arrange(step, number):
         calls = 0
 
-        def counted(run, indices, model_forward):
+        def counted(run, outputs):
             nonlocal calls
             calls += 1
             if calls == step:
                 os.kill(os.getpid(), number)
-            return original(run, indices, model_forward)
+            return original(run, outputs)
 
         monkeypatch.setattr(loop, "batch_losses", counted)
 
@@ -328,14 +328,18 @@ def spoil(monkeypatch):
     Returns what is noted of it: the batch's ``examples``, the student's ``weights`` before, and ``applied``, whether
     the weights were others at any later batch.
     """
-    original, noted = loop.batch_losses, {"calls": 0, "applied": False}
+    original, original_outputs, noted = loop.batch_losses, loop.batch_outputs, {"calls": 0, "applied": False}
 
     def arrange(call, how):
-        def spoiled(run, indices, model_forward):
+        def outputs_of(run, indices, *rest):
+            noted["indices"] = indices.tolist()
+            return original_outputs(run, indices, *rest)
+
+        def spoiled(run, outputs):
             noted["calls"] += 1
-            losses = original(run, indices, model_forward)
+            losses = original(run, outputs)
             if noted["calls"] == call:
-                noted["examples"] = indices.tolist()
+                noted["examples"] = noted["indices"]
                 noted["weights"] = [value.clone() for value in run.student.parameters()]
                 if how == "loss":
                     losses["dark_knowledge"] = losses["dark_knowledge"] * float("nan")
@@ -346,6 +350,7 @@ def spoil(monkeypatch):
                 noted["applied"] |= any(not torch.equal(before, now) for before, now in pairs)
             return losses
 
+        monkeypatch.setattr(loop, "batch_outputs", outputs_of)
         monkeypatch.setattr(loop, "batch_losses", spoiled)
         return noted
 

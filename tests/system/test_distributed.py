@@ -37,23 +37,29 @@ class Setting:
     """One configuration that is trained on one process and on several."""
 
     name: str
-    gammas: tuple = (0.0, 0.0, 0.0)
+    weights: dict
     mask_padding: bool = False
     layerwise: bool = False
     group_by_length: bool = False
     accumulation: int = 1
     regression: bool = False
     fp16: bool = False
+    student_width: int = 8
 
 
-METHODS = {"KD": (0, 0, 0), "FSD_I": (1, 0, 0), "FSD_L": (0, 1, 0), "FSD_G": (0, 0, 0.5), "FSD_ILG": (1, 1, 0.5)}
-SETTINGS = [Setting(f"{name}{' masked' * masked}", gammas, masked) for name, gammas in METHODS.items() for masked in (0, 1)]
+ILG = {"gamma_i": 1.0, "gamma_l": 1.0, "gamma_g": 0.5}
+METHODS = {
+    "KD": {}, "FSD_I": {"gamma_i": 1.0}, "FSD_L": {"gamma_l": 1.0}, "FSD_G": {"gamma_g": 0.5}, "FSD_ILG": ILG,
+    "RKD": {"rkd_distance": 1.0, "rkd_angle": 2.0}, "MiniLM": {"minilm": 1.0},
+}
+SETTINGS = [Setting(f"{name}{' masked' * masked}", weights, masked) for name, weights in METHODS.items() for masked in (0, 1)]
 SETTINGS += [
-    Setting("layerwise", (1, 1, 0.5), layerwise=True),
-    Setting("grouped and accumulated", (1, 1, 0.5), mask_padding=True, group_by_length=True, accumulation=2),
-    Setting("regression", (0, 0, 0), regression=True),
+    Setting("layerwise", ILG, layerwise=True),
+    Setting("grouped and accumulated", ILG, mask_padding=True, group_by_length=True, accumulation=2),
+    Setting("regression", {}, regression=True),
+    Setting("PKD", {"pkd": 1.0}, layerwise=True, student_width=12),
 ]
-OVERFLOWING = Setting("fp16", (1e3, 1, 0.5), fp16=True)  # the scaled loss is too large for float16 at first
+OVERFLOWING = Setting("fp16", ILG | {"gamma_i": 1e3}, fp16=True)  # the scaled loss is too large for float16 at first
 IN_FLOAT32 = ["KD", "FSD_L", "FSD_ILG", "FSD_ILG masked"]
 
 
@@ -80,9 +86,10 @@ def examples(regression=False, count=EXAMPLES):
 def small_run(setting, dtype):
     """A student of another depth and width than its teacher's, about to be trained."""
     num_labels = 1 if setting.regression else 2
-    teacher, student = freeze(bert(6, 12, num_labels, dtype, seed=1)), bert(3, 8, num_labels, dtype, seed=2)
+    teacher, student = freeze(bert(6, 12, num_labels, dtype, seed=1)), bert(3, setting.student_width, num_labels, dtype, seed=2)
     pairs = tuple(layer_pairs(6, 3, setting.layerwise))
-    objective = Objective(0.5, 2.0, 1.0, *setting.gammas, 0.3, pairs, layer_pairs(6, 3)[0])
+    default = layer_pairs(6, 3)[0]
+    objective = Objective(0.5, 2.0, 1.0, gamma_m=0.3, **setting.weights, pairs=pairs, default_pair=default)
     settings = TrainingSettings(
         seed=5, max_seq_length=LENGTH, per_gpu_train_batch_size=BATCH // distributed.world_size(), max_steps=STEPS,
         gradient_accumulation_steps=setting.accumulation, learning_rate=1e-3, weight_decay=0.01, warmup_steps=2,
@@ -103,8 +110,8 @@ def trained(setting, dtype):
     run, losses, gradients = small_run(setting, dtype), [], []
     batch_losses, average_gradients = loop.batch_losses, loop.average_gradients
 
-    def recorded_losses(run, indices, model_forward):
-        losses.append(batch_losses(run, indices, model_forward))
+    def recorded_losses(run, outputs):
+        losses.append(batch_losses(run, outputs))
         return losses[-1]
 
     def recorded_gradients(parameters):

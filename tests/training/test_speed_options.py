@@ -119,7 +119,7 @@ def test_the_cache_returns_what_the_teacher_does(dataset, teacher, tmp_path, pla
     cache.fill()
     indices = torch.tensor([36, 0, 7, 21])
     batch = dataset.batch(indices, cut_to_longest=mask_padding)
-    logits, hidden = cache.batch(indices, batch["input_ids"].shape[1])
+    logits, hidden = cache.batch(indices, batch["input_ids"].shape[1], [1, 3])
     with torch.no_grad():
         expected_logits, expected_hidden = forward(teacher, batch, [1, 3])
     half = {"rtol": 2**-10, "atol": 1e-5}  # float16 keeps 11 bits; the teacher's batches differ, hence the little more
@@ -145,7 +145,7 @@ def filled(dataset, teacher, tmp_path):
     def fill():
         cache = TeacherCache(tmp_path, teacher, model_hash(teacher), dataset, [3], True)
         cache.fill()
-        return cache, cache.batch(torch.arange(5), 12)[1][3].clone()
+        return cache, cache.batch(torch.arange(5), 12, [3])[1][3].clone()
 
     return fill
 

@@ -41,7 +41,7 @@ def clocks(rng, folder):
 def unheard(rng, folder):
     """Standard output or error is a pipe that nobody reads, a full disk, or not there at all."""
     script, given, right = any_run(rng)
-    where = rng.choice(("closed", "closed", "full", "full", "gone"))
+    where = rng.choice(("closed", "full", "gone"))
     descriptors = rng.choice(((1,), (2,), (2,), (1, 2)))
     given |= rng.choice(({}, {"local_rank": 0}))  # which prints a warning before anything else
     status = 0

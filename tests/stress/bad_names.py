@@ -28,8 +28,10 @@ def names(rng, folder):
     script = rng.choice((*DISTILLING, *DISTILLING[1:], "train_memory.py", "scripts/finetune_teacher.py"))
     given = sound_flags(script)
     flag = rng.choice([name for name in NAMED if knows(script, name)])
-    if rng.random() < 0.3 and script in DISTILLING:
-        flag = "student_model_name_or_path"
+    if rng.random() < 0.5 and script in DISTILLING:
+        flag = rng.choice(("student_model_name_or_path", "student_model_name_or_path", "teacher_memory_path"))
+        script = script if knows(script, flag) else "run_glue_all.py"
+        given = sound_flags(script)
     before = rng.choice(("nothing", "a finished run", "a finished run", "a killed run"))
     if before == "a killed run" and script == "run_glue_global.py":
         kill_student()

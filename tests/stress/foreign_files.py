@@ -16,6 +16,8 @@ def foreign(rng, folder):
     given = STUDENT_FLAGS.copy() if script == "run_glue_global.py" else sound_flags(script)
     given |= {"do_predict": True} if script != "train_memory.py" else {}
     given["output_dir"] = "out" if command == "new" else "memory" if command == "memory" else "student"
+    if script != "train_memory.py" and command in ("new", "overwritten"):
+        given |= {"max_steps": 3, "save_steps": 1}  # saves checkpoints 1 and 2
     if command in ("new", "overwritten", "memory"):
         given["overwrite_output_dir"] = command != "new" or rng.random() < 0.7
         given |= {"teacher_memory_path": "other"} if "teacher_memory_path" in given and command == "memory" else {}
@@ -39,7 +41,7 @@ def foreign(rng, folder):
 
 def another_programs_checkpoint(rng, out):
     """A checkpoint-N such as transformers' Trainer writes."""
-    place = out / f"checkpoint-{rng.choice((2, 3, 500, 10**9))}"
+    place = out / f"checkpoint-{rng.choice((2, 2, 500, 10**9) if out.name == 'student' else (1, 2, 2, 500))}"
     shutil.copytree("teacher", place)
     for name in ("optimizer.pt", "rng_state.pth", "scheduler.pt", "training_args.bin", "trainer_state.json"):
         (place / name).write_text("{}")
@@ -146,4 +148,5 @@ def another_results_file(rng, out):
     return "another program's results.csv", "results.csv"
 
 
-CONTENTS = (another_programs_checkpoint, predictions, readme, own_files, linked_checkpoint, cached, another_results_file)
+CONTENTS = (another_programs_checkpoint, another_programs_checkpoint, another_results_file, predictions, readme, own_files,
+            linked_checkpoint, cached)

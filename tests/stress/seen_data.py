@@ -42,7 +42,7 @@ def seen(rng, folder):
     answer = verdict(name, data)
     if answer == "warned" and role in ("copy", "start", "base"):
         answer = "taken"  # from another task, mostly
-    trial = Trial(script, f"{role} that has seen {name}, trained on {data}: {answer}", given, case=f"{role}, {answer}")
+    trial = Trial(script, f"{role} that has seen {name}, trained on {data}: {answer}", given, case=role)
     if answer == "refused":
         trial.status, trial.says = 2, "it has seen them"
     elif answer == "warned":
@@ -72,5 +72,5 @@ def swapped_caches(rng, data):
     first.rename("third")
     second.rename(first)
     Path("third").rename(second)
-    return Trial("run_glue_intra_inter.py", f"{first} and {second} swapped", given, case="cache of another split", status=0,
+    return Trial("run_glue_intra_inter.py", f"{first} and {second} swapped", given, case="cache", status=0,
                  outputs_of="the same command")

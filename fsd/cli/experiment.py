@@ -10,19 +10,20 @@ from fsd.cli.description import describe, facts_of, hyperparameters, result_row
 from fsd.cli.settings import deciding_flags
 from fsd.glue.dataset import train_subset
 from fsd.glue.encoding import encode_split
-from fsd.glue.files import has_split
-from fsd.glue.origin import check_not_seen
+from fsd.glue.files import find_task_folder, has_split, split_path
+from fsd.glue.origin import DataOrigin, check_not_seen, split_source
 from fsd.glue.tasks import METRIC_NAMES
 from fsd.models.hub import find_model
 from fsd.models.loading import load_finetuned
 from fsd.models.tokenizer import load_tokenizer
 from fsd.records.checkpoints import keep_newest, save_model
-from fsd.records.model_card import write_model_card
+from fsd.records.model_card import add_scores_to_card, write_model_card
 from fsd.records.output_folder import RECORD_FILE, checkpoints, trained_on
 from fsd.records.results import add_scores, append_result
 from fsd.records.resuming import CONTENT, find_resume_point, locked_output_dir, prepare_output_dir, write_record
 from fsd.records.tracking import Tracker
 from fsd.system.files import read_json, write_text
+from fsd.system.hashes import file_hash
 from fsd.system.launcher import is_main_process
 from fsd.system.processes import check_same, main_process_first, world_size
 from fsd.training.evaluation import evaluate, format_metrics, is_at_chance, predict_test_sets
@@ -152,6 +153,8 @@ def evaluate_saved(args, task, device, flag):
     source = find_model(getattr(args, flag) or args.output_dir, f"--{flag}", args.cache_dir)
     tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or source, args.do_lower_case)
     model = load_finetuned(source, task, tokenizer, args.max_seq_length)
+    if args.do_eval:
+        check_unseen(args, task, source)
     _, dev_sets, test_sets = load_data(args, task, tokenizer, device)
     model.to(device).eval()
     if args.do_eval:
@@ -163,13 +166,22 @@ def evaluate_saved(args, task, device, flag):
     predict(args, model, task, test_sets)
 
 
+def check_unseen(args, task, source):
+    """Refuse to score a model on rows that its own training data hold: those that ``scripts/hold_out.py`` held out."""
+    if split_of := split_source(find_task_folder(task, args.data_dir)):
+        train_file = split_path(task, args.data_dir, "train")
+        file = file_hash(train_file) if train_file.is_file() else ""
+        check_not_seen(str(source), trained_on(source.folder), DataOrigin(file=file, split_of=split_of))
+
+
 def fill_results_row(args, task, folder, metrics):
-    """Write the scores of a finished run's model into the run's results row, if the row has none."""
+    """Write the scores of a finished run's model into the run's results row and its card, if the row has none."""
     path = folder / RECORD_FILE
     record = read_json(path) if is_main_process() and path.is_file() else None
     if isinstance(record, dict) and record.get("finished") is True:  # a checkpoint's says that its run is on its way
         known = {"run": record.get("run"), "task": task.name, "max_seq_length": str(args.max_seq_length)}
         if add_scores(args.results_file, known, metrics):
+            add_scores_to_card(folder, metrics)
             logger.info("wrote the scores into the run's row in %s", args.results_file)
 
 

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fsd.models.loading import not_finite, quiet_loading
-from fsd.records.output_folder import RECORD_FILE, STATE_TENSORS, STATE_VALUES, checkpoints
+from fsd.records.output_folder import RECORD_FILE, STATE_TENSORS, STATE_VALUES, checkpoints, remove_checkpoint
 from fsd.system.errors import InputError, first_line
-from fsd.system.files import put_in_place, read_json, remove_folder, write_json
+from fsd.system.files import put_in_place, read_json, write_json
 from fsd.system.hashes import file_hash, json_hash
 from fsd.system.launcher import is_main_process
 from fsd.system.processes import every_process, rank
@@ -80,7 +80,7 @@ class TrainingState:
         values = {
             "step": step, "seconds": self.training_seconds(), "device": self.device.type, "log": log_values,
             "scheduler": self.scheduler.state_dict(), "scaler": self.scaler.state_dict(),
-            "files": _tensor_hashes(folder),
+            "files": _tensor_hashes(folder), "written": sorted(path.name for path in folder.iterdir()),
         }
         write_json(folder / STATE_VALUES, values | {"sha256": json_hash(values)})
 
@@ -179,7 +179,7 @@ def save_checkpoint(output_dir, step, limit, tokenizer, state):
             state.save(temporary, step, states)
             shutil.copyfile(output_dir / RECORD_FILE, temporary / RECORD_FILE)
             if final.exists():
-                remove_folder(final)
+                remove_checkpoint(final)
             put_in_place(temporary, final)
         except (OSError, SafetensorError) as error:
             raise InputError(f"cannot write {final}: {error}; free some space or choose another folder") from error
@@ -192,4 +192,4 @@ def save_checkpoint(output_dir, step, limit, tokenizer, state):
 def keep_newest(output_dir, limit):
     """Remove all checkpoints but the newest ``limit``."""
     for _, path in checkpoints(output_dir)[:-limit]:
-        remove_folder(path)
+        remove_checkpoint(path)

@@ -14,6 +14,7 @@ from fsd.records.versions import describe_versions
 from fsd.system.files import write_text
 
 HUB_METRICS = {"acc": "accuracy", "mcc": "matthews_correlation", "f1": "f1", "pearson": "pearsonr", "spearmanr": "spearmanr"}
+NOT_EVALUATED = "The model was not evaluated."
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
@@ -32,20 +33,37 @@ def write_model_card(output_dir, run, metrics, teacher, source):
         write_text(path, text.encode(errors="replace").decode())  # a path need not be UTF-8
 
 
+def add_scores_to_card(folder, metrics):
+    """Write the dev scores of a model that is evaluated later into its card, if the card is ours and has none."""
+    path = Path(folder) / CARD_FILE
+    if is_our_card(path) and NOT_EVALUATED in (text := path.read_text(encoding="utf-8")):
+        text = text.replace(NOT_EVALUATED, "\n".join(score_lines(metrics)))
+        write_text(path, text.replace("datasets:\n- glue\n", "datasets:\n- glue\n" + "\n".join([*metric_lines(metrics), ""])))
+
+
+def metric_lines(metrics):
+    """The front matter's list of metrics, as the hub names them."""
+    names = dict.fromkeys(HUB_METRICS[key] for key in (name.split("/")[-1] for name in metrics) if key in HUB_METRICS)
+    return ["metrics:", *(f"- {name}" for name in names)] if names else []
+
+
+def score_lines(metrics):
+    """The scores as a table."""
+    return ["| metric | value |", "|---|---|", *(f"| {name} | {value:.4f} |" for name, value in metrics.items())]
+
+
 def front_matter(base, metrics):
     """The YAML block that the hub reads."""
-    names = dict.fromkeys(HUB_METRICS[key] for key in (name.split("/")[-1] for name in metrics) if key in HUB_METRICS)
     lines = ["---", "language: en", "library_name: transformers", "pipeline_tag: text-classification"]
     lines += [f"base_model: {json.dumps(base)}"] if base else []
     lines += ["datasets:", "- glue"]
-    lines += ["metrics:", *(f"- {name}" for name in names)] if names else []
+    lines += metric_lines(metrics)
     return "\n".join([*lines, "---", "", ""])
 
 
 def body(run, metrics, teacher, source):
     """The card's text."""
     config, settings = run.student.config, run.settings
-    scores = [f"| {name} | {value:.4f} |" for name, value in metrics.items()]
     shape = f"{config.num_hidden_layers} layers of width {config.hidden_size}, {parameter_count(run.student):,} parameters"
     lines = [
         f"# BERT for GLUE {run.task.name}, trained with {run.objective.method}", "", CARD_MARK, "",
@@ -54,7 +72,7 @@ def body(run, metrics, teacher, source):
         f"- parameters copied from: {code(public_name(source))}" if source else "- parameters: newly initialised",
         f"- training: {run.steps} steps on {len(run.train_set)} examples of {run.task.name}, seed {settings.seed}",
         f"- training data: SHA-256 {run.train_set.origin.rows}", f"- versions: {describe_versions()}", "",
-        "## Scores on dev", "", *(["| metric | value |", "|---|---|", *scores] if scores else ["The model was not evaluated."]),
+        "## Scores on dev", "", *(score_lines(metrics) if metrics else [NOT_EVALUATED]),
         "", "## Command", "", "```bash", public_command(sys.argv), "```", "",
     ]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 from dataclasses import fields
+from itertools import count
 from pathlib import Path
 
 from fsd.glue.origin import DataOrigin
@@ -23,6 +24,7 @@ RUN_FILES = (
 )
 RECORD_FILE = "training_args.json"  # the run's settings; marks the folder as one of ours
 STATE_TENSORS, STATE_VALUES = "training_state.safetensors", "training_state.json"  # of a checkpoint
+CHECKPOINT_FILES = {*RUN_FILES, STATE_TENSORS, STATE_VALUES}
 
 
 def check_output_dir(output_dir, *, read, written, resume, overwrite, checkpoint=None):
@@ -78,7 +80,7 @@ def remove_previous_run(output_dir):
     """Remove the files that a run of ours left in the folder, and nothing else."""
     output_dir = Path(output_dir)
     for _, path in checkpoints(output_dir):
-        remove_folder(path)
+        remove_checkpoint(path)
     # The record goes last: until then, the folder is still recognized as one of ours.
     predictions = [f"{PREDICTIONS}/{name}" for task in TASKS for name in task.leaderboard_files.values()]
     for name in (*predictions, *(name for name in RUN_FILES if name not in (PREDICTIONS, RECORD_FILE)), RECORD_FILE):
@@ -87,6 +89,26 @@ def remove_previous_run(output_dir):
         (output_dir / CARD_FILE).unlink()
     with contextlib.suppress(OSError):  # missing, or a user's own file is in it
         (output_dir / PREDICTIONS).rmdir()
+
+
+def remove_checkpoint(path):
+    """Remove a checkpoint of ours. What others put into it moves to ``checkpoint-N-kept`` beside it."""
+    others = [] if path.is_symlink() else [own for own in path.iterdir() if own.name not in written_into(path)]
+    if others:
+        kept = next(place for number in count() if not (place := Path(f"{path}-kept{number or ''}")).exists())
+        kept.mkdir()
+        for own in others:
+            own.rename(kept / own.name)
+    remove_folder(path)
+
+
+def written_into(checkpoint):
+    """Names of the files that a run of ours wrote into a checkpoint."""
+    try:
+        names = read_json(checkpoint / STATE_VALUES)["written"]
+    except (InputError, KeyError, TypeError):  # damaged, or of an older version
+        names = ()
+    return CHECKPOINT_FILES | {name for name in names if isinstance(name, str)}
 
 
 def is_our_record(path):

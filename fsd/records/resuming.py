@@ -9,10 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsd.records.checkpoints import check_undamaged
-from fsd.records.output_folder import RECORD_FILE, checkpoints, is_resumable, read_record, remove_previous_run
+from fsd.records.output_folder import (
+    RECORD_FILE,
+    checkpoints,
+    is_resumable,
+    read_record,
+    remove_checkpoint,
+    remove_previous_run,
+)
 from fsd.records.public_names import public_values
 from fsd.system.errors import InputError
-from fsd.system.files import read_json, remove_folder, remove_temporaries, write_json
+from fsd.system.files import read_json, remove_temporaries, write_json
 from fsd.system.launcher import is_main_process
 from fsd.system.locks import exclusive_lock
 from fsd.system.processes import check_same
@@ -126,7 +133,7 @@ def prepare_output_dir(output_dir, point, settings, facts, overwrite):
             remove_previous_run(output_dir)
         for later, path in checkpoints(output_dir):
             if later > point.step:
-                remove_folder(path)
+                remove_checkpoint(path)
     write_record(output_dir, point, settings, facts)
 
 

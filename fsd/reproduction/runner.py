@@ -10,10 +10,10 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from fsd.records.output_folder import checkpoints
+from fsd.records.output_folder import checkpoints, remove_checkpoint
 from fsd.reproduction.cells import PROJECT, STUDENT_FILES
 from fsd.reproduction.timing import Rates
-from fsd.system.files import remove_folder, write_json, write_text
+from fsd.system.files import write_json, write_text
 from fsd.system.logs import duration, progress_bar
 from fsd.system.signals import Stopped, noting_signals
 
@@ -121,7 +121,7 @@ class Runner:
             for name in STUDENT_FILES:
                 (cell.folder / name).unlink(missing_ok=True)
             for _, path in checkpoints(cell.folder):
-                remove_folder(path)
+                remove_checkpoint(path)
 
     def _stop(self):
         """End the running processes; training saves a checkpoint first."""

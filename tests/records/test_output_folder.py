@@ -41,6 +41,17 @@ def test_only_checkpoints_of_ours_are_counted_and_removed(folder):
     assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-10", "checkpoint-40"]
 
 
+def test_a_users_file_in_a_checkpoint_of_ours_is_kept(folder):
+    for step, name in ((2, "mine.txt"), (10, "sentencepiece.model")):
+        (folder / f"checkpoint-{step}" / name).write_text(name)
+        (folder / f"checkpoint-{step}/model.safetensors").write_text("x")
+    (folder / "checkpoint-10/training_state.json").write_text('{"written": ["sentencepiece.model"]}')
+    (folder / "checkpoint-2-kept").mkdir()
+    remove_previous_run(folder)
+    kept = {str(path.relative_to(folder)) for path in folder.glob("checkpoint-*/*")}
+    assert kept == {"checkpoint-2-kept1/mine.txt", "checkpoint-40/trainer_state.json"}
+
+
 def test_of_a_checkpoint_that_was_moved_and_linked_back_the_link_goes(folder, tmp_path):
     (folder / "checkpoint-2").rename(tmp_path / "elsewhere")
     (folder / "checkpoint-2").symlink_to(tmp_path / "elsewhere")

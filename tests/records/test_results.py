@@ -71,8 +71,11 @@ def test_a_run_that_is_evaluated_later_gets_its_scores(row_of, run_script, toy_g
 
     for other_model in (["out/teacher/checkpoint-1"], ["out/teacher", "--max_seq_length", 30]):
         assert evaluate(*other_model) == [empty, other]
+    assert "not evaluated" in (tmp_path / "out/teacher/README.md").read_text()
     accuracy = (evaluate("out/teacher"), (tmp_path / "out/teacher/eval_results.txt").read_text().strip().removeprefix("acc = "))
     assert accuracy[0] == [empty | {"acc": accuracy[1]}, other]
+    card = (tmp_path / "out/teacher/README.md").read_text()
+    assert f"| acc | {float(accuracy[1]):.4f} |" in card and "- accuracy\n" in card and "not evaluated" not in card
     text = (tmp_path / "tables/results.csv").read_text().replace(accuracy[1], "0.125")
     (tmp_path / "tables/results.csv").write_text(text)
     assert evaluate("out/teacher")[0]["acc"] == "0.125"  # scores stay

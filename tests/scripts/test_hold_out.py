@@ -85,6 +85,17 @@ def test_a_start_that_has_seen_the_held_out_rows_is_refused(run_script, splits, 
     assert distil(run_script, rte_teacher, first, tmp_path / "student", *flags, finetune(first)).status == 0
 
 
+def test_a_model_that_has_seen_the_held_out_rows_is_not_scored_on_them(run_script, splits, finetune, toy_glue, tmp_path):
+    def evaluate(model):
+        return run_script("scripts/finetune_teacher.py", "--model_name_or_path", model, "--data_dir", splits[0], "--task_name",
+                          "RTE", "--do_lower_case", "--max_seq_length", 24, "--do_eval", "--output_dir", tmp_path / "scores")
+
+    for seen in (toy_glue, splits[1]):
+        refused = evaluate(finetune(seen))
+        assert refused.status == 2 and "has seen them" in refused.last_line and not (tmp_path / "scores").exists()
+    assert evaluate(finetune(splits[0])).status == 0
+
+
 def test_a_memory_that_has_seen_the_held_out_rows_is_refused(run_script, splits, finetune, rte_teacher, toy_glue, tmp_path):
     assert build_memory(run_script, rte_teacher, toy_glue, tmp_path / "memory").status == 0
     refused = distil(run_script, rte_teacher, splits[0], tmp_path / "student", "--teacher_memory_path", tmp_path / "memory",

@@ -7,24 +7,24 @@ from fsd.glue.predictions import write_predictions
 from fsd.models.forward import forward
 from fsd.system.launcher import is_main_process
 from fsd.system.logs import progress_bar
-from fsd.system.processes import share, sum_over_processes
+from fsd.system.processes import rank, sum_over_processes, world_size
 
 
 @torch.no_grad()
 def predict_logits(model, dataset, batch_size, progress="predicting"):
     """Logits [N, C] (float32, on the CPU) of a model in eval mode, in the dataset's order.
 
-    Each batch runs at the length of its longest example, which changes the logits only by rounding. With several
-    processes, each runs a share of the batches, and all get all logits.
+    Examples of similar length run together, at the length of the longest, which changes the logits only by rounding. With
+    several processes, each runs a share of the batches, and all get all logits.
     """
     was_training = model.training
     model.eval()
-    batches = torch.arange(len(dataset)).split(batch_size)
-    batches = batches[share(len(batches))]
+    batches = dataset.lengths.argsort(stable=True).split(batch_size)
+    batches = batches[rank() :: world_size()]  # each process gets short and long ones
     logits = torch.zeros(len(dataset), model.config.num_labels, device=dataset.device)
     with progress_bar(total=sum(map(len, batches)), desc=progress, unit="example", leave=False) as bar:
         for indices in batches:
-            logits[indices[0] : indices[-1] + 1] = forward(model, dataset.batch(indices, cut_to_longest=True))[0]
+            logits[dataset.on_device(indices)] = forward(model, dataset.batch(indices, cut_to_longest=True))[0]
             bar.update(len(indices))
     model.train(was_training)
     return sum_over_processes(logits).cpu()

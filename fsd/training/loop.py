@@ -11,6 +11,7 @@ from transformers import get_linear_schedule_with_warmup
 from fsd.method.global_structure import memory_products
 from fsd.method.relations import relation_differences
 from fsd.models.forward import forward, last_attention
+from fsd.models.packing import pack
 from fsd.records.checkpoints import TrainingState, save_checkpoint
 from fsd.system.devices import autocast, compiled
 from fsd.system.logs import progress_bar
@@ -107,6 +108,10 @@ def batch_outputs(run, indices, model_forward=forward, for_relations=False):
     # Some kernels reject empty batches: a process without examples runs the first one and drops its outputs.
     rows = own if count else slice(0, 1)
     inputs = {name: values[rows] for name, values in batch.items()}
+    packing = None
+    if settings.mask_padding and not settings.compile:  # compiled functions want few shapes
+        packing = pack(run.train_set.lengths[indices[rows]], batch["input_ids"].shape[1])
+        packing = packing and packing.to(run.train_set.on_device)
     pairs = dict.fromkeys([*objective.compared_pairs, *[objective.default_pair] * for_relations])
     teacher_layers, student_layers = [layer for layer, _ in pairs], [layer for _, layer in pairs]
     if count != settings.per_gpu_train_batch_size:
@@ -117,8 +122,8 @@ def batch_outputs(run, indices, model_forward=forward, for_relations=False):
             teacher = run.teacher_cache.batch(indices[rows], batch["input_ids"].shape[1], teacher_layers)
         elif objective.needs_teacher or for_relations:
             with torch.no_grad():
-                teacher = model_forward(run.teacher, inputs, teacher_layers)
-        student = model_forward(run.student, inputs, student_layers)
+                teacher = model_forward(run.teacher, inputs, teacher_layers, packing)
+        student = model_forward(run.student, inputs, student_layers, packing)
     return Outputs(batch, gathered(student, len(indices)), teacher and gathered(teacher, len(indices)))
 
 

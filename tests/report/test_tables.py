@@ -259,15 +259,15 @@ def test_a_cell_that_was_run_again_counts_once(repro):
     ("results.csv", "task,method,acc\nRTE,KD\n", "results.csv:2: 2 fields instead of 3"),
     ("results.csv", "task,method,acc\nRTE,KD,high\n", "results.csv: row 1: acc: 'high' is not a finite number"),
     ("results.csv", "task,method,acc\nRTE,KD,nan\n", "results.csv: row 1: acc: 'nan' is not a finite number"),
-    ("results.csv", "task,method,acc\nTREC,KD,0.5\n", "results.csv: row 1: 'TREC' is not a GLUE task"),
-    ("results.csv", None, "results.csv: no such file"),
+    ("results.csv", "task,method,acc\nTREC,KD,0.5\n", "results.csv: row 1: the task 'TREC' is not of GLUE"),
+    ("results.csv", None, "neither results.csv nor analysis/*.json is in it"),
     ("failed.json", "{", "failed.json as JSON"),
     ("failed.json", "[1]", "failed.json does not map cells"),
     ("chosen.toml", "a = = 1", "chosen.toml is not readable as TOML"),
     ("analysis/x.json", "{", "analysis/x.json as JSON"),
-    ("analysis/x.json", "[]", "analysis/x.json: not what scripts/analyse.py writes"),
-    ("analysis/x.json", '{"task": "RTE"}', "analysis/x.json: not what scripts/analyse.py writes"),
-    ("analysis/x.json", json.dumps(analysis("KD", 1, cka={"mean_diagonal": "x"})), "x.json: mean_diagonal: 'x' is not a finite"),
+    ("analysis/x.json", "[]", "analysis/x.json: its content is missing or damaged"),
+    ("analysis/x.json", '{"task": "RTE"}', "analysis/x.json: its method is missing or damaged"),
+    ("analysis/x.json", json.dumps(analysis("KD", 1, cka={"mean_diagonal": "x"})), "x.json: its cka is missing or damaged"),
     ("tables/table3.md", "# my table", "tables/table3.md is not of this program"),
     ("benchmark.json", '{"tables": {}}', "benchmark.json has no table of methods"),
     ("benchmark.json", "[", "benchmark.json as JSON"),
@@ -283,6 +283,8 @@ def test_what_is_wrong_is_told_in_one_line(repro, run_script, name, content, mes
     flags = ["--benchmark", path] if name == "benchmark.json" else []
     ended = run_script("scripts/make_tables.py", "--results", folder, "--output_dir", folder / "tables", *flags)
     assert ended.status == 2 and len(ended.err.strip().splitlines()) == 1 and message in ended.last_line, ended.err
+    if not name.startswith(("tables/", "benchmark")):
+        assert f"error: --results {folder}: " in ended.err and "--results_file" not in ended.err
     assert not (folder / "tables/table2.md").exists() and (content is None or path.read_text() == content)
 
 

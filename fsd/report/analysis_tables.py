@@ -98,6 +98,8 @@ def cost_table(reproduction, published, benchmark=None):
                 values = {SPEED[1]: Value(measured[method]["ms"])}
                 if "KD" in measured:
                     values[SPEED[2]] = Value(measured["KD"]["ratio"] / measured[method]["ratio"])
+                if measured[method]["inference"]:
+                    values[SPEED[3]] = Value(1 / measured[method]["inference"])
                 lines.append(Line(label, f"ours, {size}", values))
         if label in printed:
             numbers = (float(printed[label]["parameters"].rstrip("M")), None, printed[label]["training"],
@@ -105,22 +107,26 @@ def cost_table(reproduction, published, benchmark=None):
             lines.append(Line(label, "published", {name: Value(number) for name, number in zip(SPEED, numbers, strict=True)}))
     notes += ["Ours: parameters are those of the saved student, mean over tasks. FSD_G and FSD_ILG also train a student memory "
               "of centroids × length × width values.",
-              "Ours: times are scripts/benchmark.py's, without speed options; it does not time inference."]
+              "Ours: times are scripts/benchmark.py's, without speed options. Inference is that of the same network for every "
+              "method, so what differs from 1 is noise."]
     notes += other_encoder(students) + DOUBTS["table8"]
     return Table("table8", "Table 8: parameters and time", list(SPEED), lines, notes)
 
 
 def read_benchmark(path):
-    """The rows of scripts/benchmark.py's table of methods that use no speed option.
+    """The rows of scripts/benchmark.py's table of methods that use no speed option, each with its ``inference``.
+
+    ``inference`` is the time of the student's evaluation relative to that of KD's student; None where it was not measured.
 
     Raises:
         InputError: the file cannot be read, or holds no such table.
     """
     content = read_json(path)
     try:
-        rows = [row for row in content["tables"]["methods"] if row["options"] == ""]
-        return [{"size": str(row["size"]), "method": str(row["method"]), "ms": float(row["ms"]), "ratio": float(row["ratio"])}
-                for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
+        inference = {(row["size"], row["method"]): float(row["ratio"]) for row in content["tables"].get("inference", [])}
+        return [{"size": str(row["size"]), "method": str(row["method"]), "ms": float(row["ms"]), "ratio": float(row["ratio"]),
+                 "inference": inference.get((row["size"], row["method"]))}
+                for row in content["tables"]["methods"] if row["options"] == ""]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"--benchmark {path} has no table of methods; name a file of scripts/benchmark.py --tables methods"
                          ) from error

@@ -9,10 +9,12 @@ import pytest
 from conftest import ROOT
 
 from fsd.records.results import RESULT_COLUMNS
+from fsd.report.analysis_tables import read_benchmark
 from fsd.report.notes import mixed_settings
 from fsd.report.runs import read_reproduction
 from fsd.report.table import Value
 from fsd.report.tables import make_tables
+from fsd.system.files import write_json
 
 PUBLISHED = json.loads((ROOT / "results/published.json").read_text())
 NAMES = [f"table{number}.{kind}" for number in range(2, 9) for kind in ("md", "tex", "csv")]
@@ -166,6 +168,21 @@ def test_cost(repro, run_script):
     text = (folder / "tables/table8.md").read_text()
     assert "| VKD | ours, runs | 66.96 |  |  |  |" in text and "|  | published | 7.68 |  | 0.92 | 0.88 |" in text
     assert re.search(r"\|  \| ours, BERT-base: width 768.* \|  \| 3165.23 \| 0.90 \|  \|", text)
+
+
+def test_times_come_from_the_benchmark(repro, tmp_path):
+    measured = {"KD": (100, 1.0, 1.0), "PKD": (110, 1.1, 1.01), "RKD": (125, 1.25, 0.99), "FSD_ILG": (200, 2.0, 1.0)}
+    methods = [{"size": "tiny", "method": name, "options": options, "ms": ms, "ratio": ratio}
+               for name, (ms, ratio, _) in measured.items() for options in ("", "--bf16")]
+    inference = [{"size": "tiny", "method": name, "ratio": ratio} for name, (_, _, ratio) in measured.items()]
+    for tables, speed in (({"methods": methods, "inference": inference}, ("1.00", "0.99", "1.01", "1.00")),
+                          ({"methods": methods}, ("",) * 4)):
+        write_json(tmp_path / "times.json", {"tables": tables})
+        table = tables_of(repro(rte_rows()), read_benchmark(tmp_path / "times.json"))["table8"]
+        rows = [cells(table, label, "ours, tiny") for label in ("VKD", "PKD", "RKD", "FSD")]
+        assert [row["ms a training step"] for row in rows] == ["100.00", "110.00", "125.00", "200.00"]
+        assert [row["training speed"] for row in rows] == ["1.00", "0.91", "0.80", "0.50"]
+        assert tuple(row["inference speed"] for row in rows) == speed
 
 
 def test_files_have_valid_forms(repro, run_script):

@@ -13,7 +13,6 @@ import fsd.cli.early_signals  # noqa: F401
 from pathlib import Path
 
 from fsd.cli.parser import Parser
-from fsd.report.findings import read_findings
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import check_folder
 
@@ -26,23 +25,22 @@ def main():
     parser.add_argument("--run_file", default=None, help="TensorBoard folder (default: runs in the output folder)")
     args = parser.parse_args()
     output_dir = Path(args.output_dir)
-    if not Path(args.results).is_dir():
-        raise InputError(f"--results {args.results}: no such folder; name the --output_dir of reproduce.py")
     if args.tables and not Path(args.tables).is_dir():
         raise InputError(f"--tables {args.tables}: no such folder; run make_tables.py first, or leave the flag out")
     run_file = args.run_file or output_dir / "runs"
     check_folder(output_dir, f"--output_dir {output_dir}")
     check_folder(run_file, f"--run_file {run_file}")
-    findings = read_findings(args.results)
 
     from fsd.report.gallery import draw_all, show_in_tensorboard
     from fsd.report.page import write_report
+    from fsd.report.runs import read_reproduction
 
-    drawings, left_out = draw_all(findings, output_dir)
+    reproduction = read_reproduction(args.results)
+    drawings, left_out = draw_all(reproduction, output_dir)
     for line in left_out:
         print(line)
-    show_in_tensorboard(drawings, output_dir, run_file, len(findings.rows))
-    write_report(output_dir / "report.html", findings, drawings, left_out, Path(args.tables or Path(args.results) / "tables"))
+    show_in_tensorboard(drawings, output_dir, run_file, int(reproduction.main["score"].count()))
+    write_report(output_dir / "report.html", reproduction, drawings, left_out, Path(args.tables or Path(args.results) / "tables"))
     print(f"{len(drawings)} figures and report.html are in {output_dir}")
 
 

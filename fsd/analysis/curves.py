@@ -4,7 +4,7 @@ import logging
 
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
-from fsd.analysis.structures import RELATIONS
+from fsd.method.relations import RELATIONS
 from fsd.system.errors import InputError, first_line
 
 logger = logging.getLogger(__name__)

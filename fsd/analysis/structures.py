@@ -4,11 +4,8 @@ import torch
 
 from fsd.analysis.features import hidden_states, mini_batches, penultimate
 from fsd.method.cka import centered_gram, gram_cka
-from fsd.method.relations import relation_difference
+from fsd.method.relations import RELATIONS, relation_differences
 from fsd.system.logs import progress_bar
-
-METRICS = ("euclidean", "cosine")
-RELATIONS = tuple(f"{kind}_{metric}" for kind in ("inter", "intra") for metric in METRICS)
 
 
 def layers_and_relations(teacher, student, dataset, batch_size, mask_padding=False):
@@ -38,9 +35,11 @@ def layers_and_relations(teacher, student, dataset, batch_size, mask_padding=Fal
             layer_maps.append(layer_map(teacher_states, student_states).cpu())
         mask = batch["attention_mask"] if mask_padding else None
         compared = student_states[penultimate(student)], teacher_states[penultimate(teacher)]
-        for name, (mean, count) in batch_relations(*compared, mask).items():
-            sums[name] += mean * count
-            pairs[name] += count
+        tokens = (torch.ones_like(batch["input_ids"]) if mask is None else mask).sum(dim=1)
+        for name, value in relation_differences(*compared, mask).items():
+            count = tokens.double() ** 2 if name.startswith("intra") else torch.tensor(len(indices) ** 2)
+            sums[name] += (value.double() * count).sum().item()
+            pairs[name] += count.sum().item()
     relations = {name: sums[name] / pairs[name] for name in RELATIONS}
     return torch.stack(layer_maps).mean(dim=0).tolist(), relations
 
@@ -52,20 +51,3 @@ def layer_map(teacher_states, student_states):
         for states in (teacher_states, student_states)
     )
     return gram_cka(teacher[:, None], student[None])
-
-
-def batch_relations(student, teacher, mask=None):
-    """{name in ``RELATIONS``: (mean over the pairs, number of pairs)} of the features [B, S, d] of one mini-batch.
-
-    Args:
-        mask: [B, S], nonzero where a token counts in the pairs of tokens; None counts all.
-    """
-    size, length = student.shape[:2]
-    tokens = torch.full((size,), length) if mask is None else mask.sum(dim=1).cpu()
-    pairs = tokens.double() ** 2
-    values = {}
-    for metric in METRICS:
-        inter = relation_difference(student.flatten(1), teacher.flatten(1), metric)
-        intra = (relation_difference(student, teacher, metric, mask).double().cpu() * pairs).sum() / pairs.sum()
-        values |= {f"inter_{metric}": (inter.item(), size**2), f"intra_{metric}": (intra.item(), pairs.sum().item())}
-    return values

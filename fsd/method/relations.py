@@ -5,6 +5,9 @@ import torch
 from fsd.method.cka import at_least_float32, centered_gram, gram, masked_centered_gram
 from fsd.method.losses import zero_padding
 
+METRICS = ("euclidean", "cosine")
+RELATIONS = tuple(f"{place}_{metric}" for place in ("inter", "intra") for metric in METRICS)
+
 
 def relation_difference(student, teacher, metric, mask=None):
     """The relation difference: mean over all N² pairs of items of |ψ(t_i, t_j) − ψ(s_i, s_j)|.
@@ -23,7 +26,7 @@ def relation_difference(student, teacher, metric, mask=None):
 
     Source: the paper's Eq. 12 and 13.
     """
-    if metric not in ("euclidean", "cosine"):
+    if metric not in METRICS:
         raise ValueError(f'the metric is "euclidean" or "cosine", not {metric!r}')
     if student.dim() < 2 or student.shape[:-1] != teacher.shape[:-1]:
         shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
@@ -41,20 +44,18 @@ def relation_difference(student, teacher, metric, mask=None):
 
 
 def relation_differences(student_hidden, teacher_hidden, mask=None):
-    """The paper's four relation differences of a batch: {"inter_euclidean": scalar, "inter_cosine": …, "intra_…": …}.
+    """The paper's four relation differences of a batch, in the order of ``RELATIONS``: {"inter_…": scalar, "intra_…": [B]}.
 
     Args:
         student_hidden: [B, S, d_S]. teacher_hidden: [B, S, d_T].
         mask: [B, S], zero at padding: its features are zero between examples, and no items inside of them. None counts all.
 
-    Source: the paper's Eq. 12 (between examples) and 13 (inside of an example, mean over examples).
+    Source: the paper's Eq. 12 (between examples) and 13 (inside of each example).
     """
     flat = zero_padding(student_hidden, mask).flatten(1), zero_padding(teacher_hidden, mask).flatten(1)
-    metrics = ("euclidean", "cosine")
-    inter = {f"inter_{metric}": relation_difference(*flat, metric) for metric in metrics}
-    return inter | {
-        f"intra_{metric}": relation_difference(student_hidden, teacher_hidden, metric, mask).mean() for metric in metrics
-    }
+    inter = [relation_difference(*flat, metric) for metric in METRICS]
+    intra = [relation_difference(student_hidden, teacher_hidden, metric, mask) for metric in METRICS]
+    return dict(zip(RELATIONS, inter + intra, strict=True))
 
 
 def pairwise_distances(products):

@@ -2,16 +2,15 @@
 
 from scipy.stats import rankdata
 
-from fsd.report.notes import DOUBTS, NAMES, notes_on_runs, other_batch_sizes, other_encoder
-from fsd.report.runs import RELATIONS, at_batch_sizes, main_batch_sizes
-from fsd.report.score_tables import STUDENTS, main_students
+from fsd.method.relations import RELATIONS
+from fsd.report.names import LABELS, NAMES, PARTS, STUDENTS, WITH_MAPS, WITH_RELATIONS, map_name
+from fsd.report.notes import DOUBTS, notes_on_runs, other_batch_sizes, other_encoder
+from fsd.report.runs import of
 from fsd.report.statistics import summary
 from fsd.report.table import Line, Table, Value
 from fsd.system.errors import InputError
 from fsd.system.files import read_json
 
-CKA_PAIRS = {"T-T": "teacher", "T-nDS": "fine-tuning", "T-VKD": "KD", "T-PKD": "PKD", "T-FSD": "FSD_ILG"}
-RANKED = {"VKD": "KD", "PKD": "PKD", "RKD": "RKD", "FSD": "FSD_ILG"}
 SPEED = ("parameters (millions)", "ms a training step", "training speed", "inference speed")
 
 
@@ -19,13 +18,12 @@ def cka_table(reproduction, published):
     """Table 6: the mean diagonal of the CKA maps of teacher and student, and its chance level."""
     printed = published["table_6_mean_diagonal_of_CKA_heat_maps"]
     tasks = printed["columns"][:-1]
-    analyses = main_analyses(reproduction)
-    used = analyses[analyses["method"].isin(CKA_PAIRS.values())]
+    used = reproduction.analyses[reproduction.analyses["method"].isin(WITH_MAPS)]
     lines = []
-    for label, method in CKA_PAIRS.items():
-        rows = used[used["method"] == method]
+    for method in WITH_MAPS:
+        label = map_name(method, dash="-")
         for source, column in (("ours", "mean_diagonal"), ("ours, chance", "shuffled_mean_diagonal")):
-            values = {task: Value(*summary(rows.loc[rows["task"] == task, column])) for task in tasks}
+            values = {task: Value(*summary(of(used, task, method)[column])) for task in tasks}
             mean, _, count = summary([value.mean for value in values.values() if value.mean is not None])
             lines.append(Line(label, source, values | {"average": Value(mean, runs=count)}, digits=3))
         theirs = {column: Value(number) for column, number in zip(printed["columns"], printed[label], strict=True)}
@@ -42,23 +40,15 @@ def cka_table(reproduction, published):
     return Table("table6", caption, printed["columns"], lines, notes)
 
 
-def main_analyses(reproduction):
-    """The analyses at the batch size of each task's main experiment, with the ``flags`` of their runs; one a cell."""
-    flags = dict(zip(reproduction.runs["run"], reproduction.runs["flags"], strict=True))
-    rows = at_batch_sizes(reproduction.analyses, main_batch_sizes(reproduction.runs))
-    rows = rows.assign(flags=[flags.get(run, "") for run in rows["run"]])
-    return rows.drop_duplicates(["task", "method", "seed", "batch_size", "flags", "teacher_hash"], keep="last")
-
-
 def ranks_table(reproduction, published):
     """Table 7: rank of each of four methods by its relation difference to the teacher, mean of the four differences."""
     printed = published["table_7_mean_rank_of_relation_differences"]
     tasks = printed["columns"][:-1]
-    analyses = main_analyses(reproduction)
-    used = analyses[analyses["method"].isin(RANKED.values())].dropna(subset=list(RELATIONS))
+    used = reproduction.analyses[reproduction.analyses["method"].isin(WITH_RELATIONS)].dropna(subset=list(RELATIONS))
     ranks = {task: _ranks(used[used["task"] == task]) for task in tasks}
     lines = []
-    for label, method in RANKED.items():
+    for method in WITH_RELATIONS:
+        label = LABELS[method]
         ours = {task: Value(*summary([of_seed[method] for of_seed in ranks[task]])) for task in tasks}
         mean, _, count = summary([value.mean for value in ours.values() if value.mean is not None])
         theirs = {column: Value(number) for column, number in zip(printed["columns"], printed[label], strict=True)}
@@ -76,13 +66,13 @@ def _ranks(rows):
     found = []
     for _, of_seed in rows.groupby("seed"):
         values = of_seed.groupby("method")[list(RELATIONS)].mean()
-        if len(values) == len(RANKED):
+        if len(values) == len(WITH_RELATIONS):
             found.append(dict(zip(values.index, rankdata(values, axis=0).mean(axis=1), strict=True)))
     return found
 
 
 def _notes(analyses, reproduction, tasks):
-    students = main_students(reproduction.runs)
+    students = reproduction.students
     return (notes_on_runs(analyses, reproduction, tasks) + other_batch_sizes(analyses)
             + other_encoder(students[students["task"].isin(analyses["task"])]))
 
@@ -93,12 +83,13 @@ def cost_table(reproduction, published, benchmark=None):
     ``benchmark``: what :func:`read_benchmark` returned; None leaves our times empty.
     """
     printed = published["table_8_parameters_and_time"]
-    students = main_students(reproduction.runs)
+    students = reproduction.students
     by_size = {}
     for row in benchmark or []:
         by_size.setdefault(row["size"], {})[row["method"]] = row
     lines, notes = [], [f"Published: {published['source']}.", NAMES, "Speeds are relative to VKD; above 1 is faster."]
-    for label, method in {**STUDENTS, **{name: name for name in ("FSD_I", "FSD_L", "FSD_G", "FSD_IL")}}.items():
+    for method in (*STUDENTS, *PARTS):
+        label = LABELS[method]
         parameters, _, count = summary(students.loc[students["method"] == method, "parameters"])
         if count:
             lines.append(Line(label, "ours, runs", {SPEED[0]: Value(parameters / 1e6)}))
@@ -107,6 +98,8 @@ def cost_table(reproduction, published, benchmark=None):
                 values = {SPEED[1]: Value(measured[method]["ms"])}
                 if "KD" in measured:
                     values[SPEED[2]] = Value(measured["KD"]["ratio"] / measured[method]["ratio"])
+                if measured[method]["inference"]:
+                    values[SPEED[3]] = Value(1 / measured[method]["inference"])
                 lines.append(Line(label, f"ours, {size}", values))
         if label in printed:
             numbers = (float(printed[label]["parameters"].rstrip("M")), None, printed[label]["training"],
@@ -114,22 +107,26 @@ def cost_table(reproduction, published, benchmark=None):
             lines.append(Line(label, "published", {name: Value(number) for name, number in zip(SPEED, numbers, strict=True)}))
     notes += ["Ours: parameters are those of the saved student, mean over tasks. FSD_G and FSD_ILG also train a student memory "
               "of centroids × length × width values.",
-              "Ours: times are scripts/benchmark.py's, without speed options; it does not time inference."]
+              "Ours: times are scripts/benchmark.py's, without speed options. Inference is that of the same network for every "
+              "method, so what differs from 1 is noise."]
     notes += other_encoder(students) + DOUBTS["table8"]
     return Table("table8", "Table 8: parameters and time", list(SPEED), lines, notes)
 
 
 def read_benchmark(path):
-    """The rows of scripts/benchmark.py's table of methods that use no speed option.
+    """The rows of scripts/benchmark.py's table of methods that use no speed option, each with its ``inference``.
+
+    ``inference`` is the time of the student's evaluation relative to that of KD's student; None where it was not measured.
 
     Raises:
         InputError: the file cannot be read, or holds no such table.
     """
     content = read_json(path)
     try:
-        rows = [row for row in content["tables"]["methods"] if row["options"] == ""]
-        return [{"size": str(row["size"]), "method": str(row["method"]), "ms": float(row["ms"]), "ratio": float(row["ratio"])}
-                for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
+        inference = {(row["size"], row["method"]): float(row["ratio"]) for row in content["tables"].get("inference", [])}
+        return [{"size": str(row["size"]), "method": str(row["method"]), "ms": float(row["ms"]), "ratio": float(row["ratio"]),
+                 "inference": inference.get((row["size"], row["method"]))}
+                for row in content["tables"]["methods"] if row["options"] == ""]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"--benchmark {path} has no table of methods; name a file of scripts/benchmark.py --tables methods"
                          ) from error

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from fsd.report.names import BASELINES, LABELS
 from fsd.report.statistics import holm, paired_test, sign_flip_test, summary, welch_test
 
-BASELINES = ("KD", "PKD", "MiniLM", "RKD")
 OURS = "FSD_ILG"
 
 
@@ -42,8 +42,7 @@ def welch_p_values(rows, metrics):
 
 def welch_of_published(scores, runs=6):
     """One-tailed p of Welch's t-test from a metric's printed means and deviations, method → [mean, sd]: (baseline, p)."""
-    names = ("VKD", "PKD", "MiniLM", "RKD")
-    baseline = max(names, key=lambda name: scores[name][0])
+    baseline = max((LABELS[method] for method in BASELINES), key=lambda name: scores[name][0])
     return baseline, welch_test((*scores["FSD"], runs), (*scores[baseline], runs))
 
 

@@ -1,6 +1,6 @@
 """The figures that compare runs: restoration rates, mean diagonals, curves of relation differences, and scores.
 
-Each function draws one figure from :class:`~fsd.report.findings.Findings`, or returns None where they have no data
+Each function draws one figure from a :class:`~fsd.report.runs.Reproduction`, or returns None where it has no data
 for it. The CKA maps are in :mod:`fsd.report.heat_maps`.
 """
 
@@ -9,13 +9,14 @@ from matplotlib.lines import Line2D
 
 from fsd.glue.metrics import main_metric
 from fsd.glue.tasks import find_task
-from fsd.report.findings import METHODS, RATES, RELATIONS
-from fsd.report.style import COLORS, INK, LABELS, SOFT, Drawing, marker_style, new_figure
+from fsd.method.relations import RELATIONS
+from fsd.report.names import LABELS, METHODS, NAMES, WITH_RELATIONS
+from fsd.report.runs import RATES
+from fsd.report.statistics import summary
+from fsd.report.style import COLORS, INK, SOFT, Drawing, marker_style, new_figure
 
 PLACES = {"inter": "between examples", "intra": "within an example"}
 RESTORED = ("KD", "PKD", "FSD_ILG")
-WITH_CURVES = ("KD", "PKD", "RKD", "FSD_ILG")
-PAPER_NAMES = "Names are the paper's: VKD is KD, FSD is FSD_ILG, nDS a student that is only fine-tuned."
 CHANCE = {
     "linestyle": "", "marker": "|", "markersize": 8, "markeredgewidth": 1.6, "color": SOFT, "label": "chance: examples shuffled",
 }
@@ -24,7 +25,8 @@ SPREAD = "Means over seeds; whiskers: standard deviation."
 
 def mean_and_deviation(values):
     """Mean and sample standard deviation; the deviation of a single value is 0."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    mean, deviation, _ = summary(values)
+    return mean, deviation or 0.0
 
 
 def named(methods):
@@ -38,11 +40,11 @@ def legend(figure, methods, line=False):
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handletextpad=0.4, columnspacing=1.4)
 
 
-def restoration(findings):
+def restoration(reproduction):
     """Figure 3: how well students restore their teacher's predictions: precision, recall and F1, as bars."""
     rates = {
-        (task, method): found for task in findings.tasks("restoration") for method in RESTORED
-        if (found := findings.parts("restoration", task, method))
+        (task, method): found for task in reproduction.tasks("restoration") for method in RESTORED
+        if (found := reproduction.parts("restoration", task, method))
     }
     if not rates:
         return None
@@ -72,7 +74,7 @@ def restoration(findings):
     best = [f"{task} {LABELS[max(methods, key=lambda m: rate_of(rates, task, m))]}" for task in tasks]
     return Drawing(
         "figure3", "Figure 3: restoration rate",
-        f"The student's predictions on dev with the teacher's predictions as the truth. {SPREAD}{cut} {PAPER_NAMES}",
+        f"The student's predictions on dev with the teacher's predictions as the truth. {SPREAD}{cut} {NAMES}",
         f"Bars of precision, recall and F1 for {named(methods)} on {', '.join(tasks)}. Highest F1: {', '.join(best)}.", figure,
     )
 
@@ -82,10 +84,10 @@ def rate_of(rates, task, method):
     return np.mean([run["f1"] for run in rates[task, method]]) if (task, method) in rates else -1
 
 
-def diagonals(findings):
+def diagonals(reproduction):
     """Figure 5: the mean diagonal of each method's CKA map, and its chance level, on a line for each task."""
-    tasks = findings.tasks("cka")
-    found = {(task, method): maps for task in tasks for method in METHODS if (maps := findings.parts("cka", task, method))}
+    tasks = reproduction.tasks("cka")
+    found = {(task, method): maps for task in tasks for method in METHODS if (maps := reproduction.parts("cka", task, method))}
     if not found:
         return None
     points = {
@@ -108,7 +110,7 @@ def diagonals(findings):
         "figure5", "Figure 5: mean diagonal of the CKA maps",
         f"Mean diagonal of each method's map, and its chance level (bar): the same with the student's examples shuffled within "
         f"each batch. CKA of few examples with many features is near 1 even for unrelated features, so only the distance "
-        f"to chance counts. {SPREAD} {PAPER_NAMES} Axes differ between panels.",
+        f"to chance counts. {SPREAD} {NAMES} Axes differ between panels.",
         f"Mean diagonals of {named(methods)} on {', '.join(tasks)}. From low to high, {first}: {named(order)}.",
         figure,
     )
@@ -147,10 +149,11 @@ def dot_panels(names, methods, points, label, columns=3):
     return figure
 
 
-def scores(findings):
+def scores(reproduction):
     """The main dev metric of each run as a point."""
-    tasks = findings.tasks()
-    points = {(t, m): ([100 * score for score in found], []) for t in tasks for m in METHODS if (found := findings.scores(t, m))}
+    tasks = reproduction.tasks()
+    found = {(task, method): reproduction.scores(task, method) for task in tasks for method in METHODS}
+    points = {key: ([100 * score for score in values], []) for key, values in found.items() if values}
     if not points:
         return None
     methods = [method for method in METHODS if any(method == name for _, name in points)]
@@ -165,7 +168,7 @@ def scores(findings):
     told = ", ".join(f"{task} {LABELS[method]}" for task, method in best.items()) or "none"
     return Drawing(
         "scores", "Scores on the development sets",
-        f"Small marks are runs, large ones their means. {SPREAD} Dashed: the teacher. {PAPER_NAMES} Axes differ between panels.",
+        f"Small marks are runs, large ones their means. {SPREAD} Dashed: the teacher. {NAMES} Axes differ between panels.",
         f"Scores of {named(methods)} on {', '.join(tasks)}. Highest mean of a student: {told}.", figure,
     )
 
@@ -175,16 +178,16 @@ def metric_of(task):
     return main_metric(find_task(task)).removeprefix("mnli/")
 
 
-def curves(findings, name, tasks, where):
+def curves(reproduction, name, tasks, where):
     """Figures 6 and 8: the four relation differences over the training steps. ``where`` names the tasks in the title."""
     lines = {
-        (task, method): line for task in findings.tasks("curves") if task in tasks for method in WITH_CURVES
-        if (runs := findings.parts("curves", task, method)) and (line := mean_curves(runs))[0]
+        (task, method): line for task in reproduction.tasks("curves") if task in tasks for method in WITH_RELATIONS
+        if (runs := reproduction.parts("curves", task, method)) and (line := mean_curves(runs))[0]
     }
     if not lines:
         return None
     tasks = list(dict.fromkeys(task for task, _ in lines))
-    methods = [method for method in WITH_CURVES if any(method == known for _, known in lines)]
+    methods = [method for method in WITH_RELATIONS if any(method == known for _, known in lines)]
     figure = new_figure(0.6 + 1.35 * len(tasks))
     panels = figure.subplots(len(tasks), len(RELATIONS), squeeze=False)
     for row, task in zip(panels, tasks, strict=True):
@@ -207,7 +210,7 @@ def curves(findings, name, tasks, where):
     return Drawing(
         name, f"Figure {name.removeprefix('figure')}: relation differences, {where}",
         f"Mean difference between the relations in the teacher and in the student (Eq. 12 and 13); lower is nearer to it. "
-        f"Means over seeds. {PAPER_NAMES}",
+        f"Means over seeds. {NAMES}",
         f"Curves of four relation differences over the training steps for {named(methods)} on {', '.join(tasks)}.", figure,
     )
 

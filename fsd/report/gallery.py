@@ -5,7 +5,7 @@ from matplotlib.image import imread
 
 from fsd.records.tracking import Tracker
 from fsd.report import figures, heat_maps
-from fsd.report.findings import LARGE_TASKS, SMALL_TASKS
+from fsd.report.names import LARGE_TASKS, SMALL_TASKS
 from fsd.report.style import RC, save
 
 SMALL, LARGE = "small tasks", "large tasks"
@@ -22,12 +22,12 @@ FIGURES = {
 }
 
 
-def draw_all(findings, folder):
-    """Write every figure that the findings have data for; returns the drawings, and a line for each figure left out."""
+def draw_all(reproduction, folder):
+    """Write every figure that the reproduction has data for; returns the drawings, and a line for each figure left out."""
     drawings, left_out = [], []
     for name, (draw, needs) in FIGURES.items():
         with matplotlib.rc_context(RC):
-            drawing = draw(findings)
+            drawing = draw(reproduction)
         if drawing is None:
             left_out.append(f"{name} is left out: no {needs}")
             continue

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from fsd.report.figures import PAPER_NAMES, named
-from fsd.report.style import LABELS, Drawing, new_figure
+from fsd.report.figures import named
+from fsd.report.names import LABELS, NAMES, WITH_MAPS, map_name
+from fsd.report.style import Drawing, new_figure
 from fsd.system.errors import InputError
 
-COMPARED = ("teacher", "fine-tuning", "KD", "PKD", "FSD_ILG")
 COLOR_MAP = "cividis"  # even steps of lightness, and the same to colour-blind readers
 TALLEST = 9.0  # inches: a page
 MAPS_CAPTION = (
@@ -19,37 +19,37 @@ def mean_map(maps, what):
     """The mean of several runs' maps.
 
     Raises:
-        InputError: their sizes differ; the message starts with ``what``.
+        InputError: their sizes differ; the message names ``what``.
     """
     if len({np.shape(values) for values in maps}) > 1:
-        raise InputError(f"{what}: the runs' CKA maps have different sizes; analyse these runs again with one --max_batches")
+        raise InputError(f"--results: {what}: CKA maps of different sizes; analyse these runs again with one --max_batches")
     return np.mean(maps, axis=0)
 
 
-def batches(findings, name, tasks, where):
+def batches(reproduction, name, tasks, where):
     """Figures 4 and 7: a row of maps for each task. ``where`` names the tasks in the title."""
     found = {
-        (task, method): runs for task in findings.tasks("cka") if task in tasks for method in COMPARED
-        if (runs := findings.parts("cka", task, method))
+        (task, method): runs for task in reproduction.tasks("cka") if task in tasks for method in WITH_MAPS
+        if (runs := reproduction.parts("cka", task, method))
     }
     if not found:
         return None
     maps = {(task, method): mean_map([run["map"] for run in runs], f"{task} {method}") for (task, method), runs in found.items()}
     diagonals = {key: np.mean([run["mean_diagonal"] for run in runs]) for key, runs in found.items()}
-    titles = {(task, method): f"T–{short(method)}\n{diagonals[task, method]:.3f}" for task, method in maps}
-    told = ", ".join(f"{task} T–{short(method)} {value:.3f}" for (task, method), value in diagonals.items())
+    titles = {(task, method): f"{map_name(method)}\n{diagonals[task, method]:.3f}" for task, method in maps}
+    told = ", ".join(f"{task} {map_name(method)} {value:.3f}" for (task, method), value in diagonals.items())
     figure = draw_maps(maps, titles, 1.52, "mini-batch j of the other model", "mini-batch i")
     return Drawing(
-        name, f"Figure {name.removeprefix('figure')}: CKA maps, {where}", f"{MAPS_CAPTION}{PAPER_NAMES}",
+        name, f"Figure {name.removeprefix('figure')}: CKA maps, {where}", f"{MAPS_CAPTION}{NAMES}",
         f"Heat maps of CKA between mini-batches. Mean diagonals: {told}.", figure,
     )
 
 
-def layers(findings):
+def layers(reproduction):
     """CKA of every teacher layer against every student layer."""
     maps = {
-        (task, method): mean_map([run["map"] for run in runs], f"{task} {method}") for task in findings.tasks("layers")
-        for method in COMPARED[1:] if (runs := findings.parts("layers", task, method))
+        (task, method): mean_map([run["map"] for run in runs], f"{task} {method}") for task in reproduction.tasks("layers")
+        for method in WITH_MAPS[1:] if (runs := reproduction.parts("layers", task, method))
     }
     if not maps:
         return None
@@ -60,7 +60,7 @@ def layers(findings):
     return Drawing(
         "layers", "Layers of teacher and student",
         f"CKA of every teacher layer with every student layer on dev; layer 0 is the embeddings. Means over seeds and "
-        f"mini-batches. {PAPER_NAMES}",
+        f"mini-batches. {NAMES}",
         f"Heat maps of CKA between the layers of the teacher and of {named(methods)} on {', '.join(tasks)}.", figure,
     )
 
@@ -71,7 +71,7 @@ def draw_maps(maps, titles, height, x_label, y_label):
     ``height``: inches of a row, less where many tasks must fit on a page; ``titles``: {(task, method): words above the map}.
     """
     tasks, methods = (sorted(set(names), key=list(names).index) for names in zip(*maps, strict=True))
-    methods.sort(key=COMPARED.index)
+    methods.sort(key=WITH_MAPS.index)
     low, high = min(values.min() for values in maps.values()), max(values.max() for values in maps.values())
     figure = new_figure(min(0.6 + height * len(tasks), TALLEST))
     panels = figure.subplots(len(tasks), len(methods), squeeze=False)
@@ -94,8 +94,3 @@ def draw_maps(maps, titles, height, x_label, y_label):
     figure.supxlabel(x_label, fontsize=8)
     figure.colorbar(image, ax=panels, label="CKA", aspect=12 * len(tasks), fraction=0.025, pad=0.015)
     return figure
-
-
-def short(method):
-    """A method's name in the maps' titles."""
-    return "T" if method == "teacher" else LABELS[method]

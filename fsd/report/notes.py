@@ -2,7 +2,6 @@
 
 from fsd.glue.tasks import find_task
 
-NAMES = "nDS is our fine-tuning of the student without a teacher, VKD our KD, FSD our FSD_ILG."
 # What does not add up in the paper. The tests recompute what follows from its printed numbers.
 DOUBTS = {
     "table2": [

@@ -3,9 +3,9 @@
 import base64
 import html
 
-from fsd.report.figures import PAPER_NAMES
-from fsd.report.findings import METHODS
 from fsd.report.markdown import csv_table, markdown, table
+from fsd.report.names import NAMES
+from fsd.report.runs import of
 from fsd.system.errors import InputError
 from fsd.system.files import write_text
 
@@ -44,7 +44,7 @@ figcaption { color: var(--soft); font-size: .9rem; }
 """
 
 
-def write_report(path, findings, drawings, left_out, tables):
+def write_report(path, reproduction, drawings, left_out, tables):
     """Write the page.
 
     Args:
@@ -73,7 +73,7 @@ def write_report(path, findings, drawings, left_out, tables):
 <body>
 <header>
 <h1>Feature structure distillation: the reproduction</h1>
-{summary(findings)}
+{summary(reproduction)}
 </header>
 <nav aria-label="Contents"><ul>{contents}</ul></nav>
 <main>
@@ -84,39 +84,37 @@ def write_report(path, findings, drawings, left_out, tables):
 """)
 
 
-def summary(findings):
+def summary(reproduction):
     """What was run: tasks, methods, seeds, runs, teachers, and the paper."""
-    students = [row for row in findings.rows if row["method"] != "teacher"]
-    methods = [method for method in METHODS if any(row["method"] == method for row in students)]
-    seeds = sorted({str(row["seed"]) for row in students}, key=lambda seed: (len(seed), seed))
+    students = reproduction.students.dropna(subset=["score"])
+    seeds = [f"{seed:.0f}" for seed in sorted(students["seed"].dropna().unique())]
     chosen = {"dev": "on the development sets, which also give the scores: the scores are too high by that",
-              "held-out": "on training data held out for it"}.get(findings.selected_on)
+              "held-out": "on training data held out for it"}.get(reproduction.selected_on)
     lines = [
         f'Reproduces Jung, Kim, Na, Kim: <cite>Feature structure distillation with Centered Kernel Alignment in BERT '
         f'transferring</cite>, Expert Systems with Applications 234 (2023) 120980, '
         f'<a href="https://doi.org/{DOI}">doi:{DOI}</a>.',
-        f"Student runs: {len(students)}. Methods: {len(methods)}. Tasks: {len(findings.tasks())}. "
-        f"Seeds: {html.escape(', '.join(seeds)) or 'none'}. Analysed models: {len(findings.analyses)}. "
-        f"Failed cells: {len(findings.failed)}. {PAPER_NAMES}",
+        f"Student runs: {len(students)}. Methods: {students['method'].nunique()}. Tasks: {len(reproduction.tasks())}. "
+        f"Seeds: {', '.join(seeds) or 'none'}. Analysed models: {len(reproduction.analyses)}. "
+        f"Failed cells: {len(reproduction.failed)}. {NAMES}",
     ]
     if chosen:
         lines.append(f"Hyper-parameters were chosen {chosen}.")
-    return "\n".join(f"<p>{line}</p>" for line in lines) + overview(findings)
+    return "\n".join(f"<p>{line}</p>" for line in lines) + overview(reproduction)
 
 
-def overview(findings):
+def overview(reproduction):
     """A table of the tasks: the teacher of each, and the numbers of runs."""
     rows = []
-    for task in findings.tasks():
-        mine = [row for row in findings.rows if row["task"] == task]
-        teachers = {row["run"]: teacher_words(row) for row in mine if row["method"] == "teacher"}
-        students = [row for row in mine if row["method"] != "teacher"]
-        hashes = sorted({row["teacher_hash"] for row in students if row.get("teacher_hash")})
-        words = list(teachers.values()) or ["not in the results"]
+    scored = reproduction.main.dropna(subset=["score"])
+    for task in reproduction.tasks():
+        teachers = of(scored, task, "teacher")
+        students = scored[(scored["task"] == task) & (scored["method"] != "teacher")]
+        hashes = sorted(set(students["teacher_hash"]) - {""})
+        words = [teacher_words(row) for _, row in teachers.iterrows()] or ["not in the results"]
         if len(hashes) > 1:
             words.append(f"<strong>mixed teachers: {', '.join(html.escape(name[:8]) for name in hashes)}</strong>")
-        rows.append([task, str(len(students)), str(len({row["seed"] for row in students})),
-                     "<br>".join(words)])
+        rows.append([task, str(len(students)), str(students["seed"].nunique()), "<br>".join(words)])
     header = ["Task", "Runs", "Seeds", "Teacher and its score"]
     return table(header, rows, "Tasks, teachers and numbers of runs", {1, 2}) if rows else ""
 
@@ -124,8 +122,8 @@ def overview(findings):
 def teacher_words(row):
     """A teacher in words: from which model, how large, its score."""
     start = html.escape(row["copied_from"].rstrip("/").rsplit("/", 1)[-1] or "a pretrained model")
-    layers = f", {html.escape(row['student_layers'])} layers" if row["student_layers"] else ""
-    width = f" of {html.escape(row['student_hidden_size'])}" if row["student_hidden_size"] else ""
+    layers = f", {row['student_layers']:.0f} layers" if row["student_layers"] > 0 else ""
+    width = f" of {row['student_hidden_size']:.0f}" if row["student_hidden_size"] > 0 else ""
     return f"{start}{layers}{width}: {100 * row['score']:.2f}"
 
 

@@ -3,31 +3,38 @@
 import math
 import tomllib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pandas
 
+from fsd.glue.metrics import main_metric
 from fsd.glue.tasks import METRIC_NAMES, find_task
+from fsd.method.relations import RELATIONS
 from fsd.records.results import read_results
+from fsd.report.names import LARGE_TASKS, SMALL_TASKS
 from fsd.system.errors import InputError
 from fsd.system.files import read_json
 
 NUMBERS = (*METRIC_NAMES, "seed", "batch_size", "parameters", "student_layers", "student_hidden_size", "train_samples")
-CELL = ["task", "method", "role", "batch_size", "seed", "flags", "teacher_hash"]
-RUN_COLUMNS = ["run", *CELL, *(name for name in NUMBERS if name not in CELL)]
-RELATIONS = ("inter_euclidean", "inter_cosine", "intra_euclidean", "intra_cosine")
-ANALYSIS_COLUMNS = ["task", "method", "seed", "batch_size", "teacher_hash", "run", "split", "analysis_batch_size",
-                    "mean_diagonal", "shuffled_mean_diagonal", *RELATIONS]
+CELL = ["task", "method", "batch_size", "seed", "flags", "teacher_hash"]
+RUN_COLUMNS = ["run", "copied_from", *CELL, *(name for name in NUMBERS if name not in CELL), "score"]
+PARTS = ("restoration", "cka", "layers", "relations", "curves")
+DIAGONALS = ("mean_diagonal", "shuffled_mean_diagonal")
+RATES = ("precision", "recall", "f1")
+ANALYSIS_COLUMNS = ["run", *CELL, *PARTS, "split", "analysis_batch_size", *DIAGONALS, *RELATIONS]
 PAPER_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """All that tables are made of.
+    """All that tables and figures are made of.
 
     Attributes:
-        runs: frame of ``RUN_COLUMNS``, one row a run; metrics are fractions, NaN where a task has no such metric.
-        analyses: frame of ``ANALYSIS_COLUMNS``, one row a model that was compared with its teacher.
+        runs: frame of ``RUN_COLUMNS``, one row a run; a teacher's method is "teacher". Metrics are fractions, NaN where a task
+            has no such metric; ``score`` is the task's main one.
+        analyses: frame of ``ANALYSIS_COLUMNS``, one row a model of the main experiments that was compared with its teacher.
+            ``PARTS`` are dictionaries, empty where the analysis has no such part.
         failed: cell name, which starts with the task and "/" → the last line of its log.
         selected_on: "held-out" or "dev", the data that chose the hyper-parameters; "" if nothing says it.
     """
@@ -37,72 +44,129 @@ class Reproduction:
     failed: dict = field(default_factory=dict)
     selected_on: str = ""
 
+    @cached_property
+    def main(self):
+        """The runs of each task's main experiment, and the teachers."""
+        return at_batch_sizes(self.runs, main_batch_sizes(self.runs))
+
+    @property
+    def students(self):
+        """The students' runs of each task's main experiment."""
+        return self.main[self.main["method"] != "teacher"]
+
+    def tasks(self, part=None):
+        """Tasks in the paper's order whose analyses have ``part``; without a part, those with a score."""
+        found = self.main.dropna(subset=["score"]) if part is None else self.analyses[self.analyses[part].astype(bool)]
+        return [task for task in SMALL_TASKS + LARGE_TASKS if task in set(found["task"])]
+
+    def parts(self, part, task, method):
+        """The ``part`` of each run's analysis, of one task and method."""
+        return [found for found in of(self.analyses, task, method)[part] if found]
+
+    def scores(self, task, method):
+        """The main dev metric of each run, as fractions."""
+        return of(self.main, task, method)["score"].dropna().tolist()
+
 
 def read_reproduction(folder):
-    """The :class:`Reproduction` in ``folder``. Only results.csv must be there.
+    """The :class:`Reproduction` in ``folder``. What is not there yet is left out.
 
     Raises:
-        InputError: a file is missing, damaged, or another program's; the message names it.
+        InputError: there are neither rows nor analyses, or a file is damaged or another program's; the message names it.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"--results {folder}: no such folder; name the one that the runs wrote to")
-    failed = read_json(folder / "failed.json") if (folder / "failed.json").exists() else {}
-    if not isinstance(failed, dict):
-        raise InputError(f"{folder / 'failed.json'} does not map cells to messages; move it away")
-    runs = read_runs(folder / "results.csv")
-    return Reproduction(runs, read_analyses(folder / "analysis"), failed, _selected_on(folder / "chosen.toml"))
+    try:
+        if not folder.is_dir():
+            raise InputError("no such folder; name the --output_dir of reproduce.py")
+        paths = sorted((folder / "analysis").glob("*.json"))
+        if not (folder / "results.csv").is_file() and not paths:
+            raise InputError("neither results.csv nor analysis/*.json is in it; name the --output_dir of reproduce.py")
+        failed = read_json(folder / "failed.json") if (folder / "failed.json").exists() else {}
+        if not isinstance(failed, dict):
+            raise InputError(f"{folder / 'failed.json'} does not map cells to messages; move it away")
+        runs = read_runs(folder / "results.csv")
+        analyses = pandas.DataFrame(map(read_analysis, paths), columns=ANALYSIS_COLUMNS)
+        selected_on = _selected_on(folder / "chosen.toml")
+    except InputError as error:
+        raise InputError(f"--results {folder}: {str(error).removeprefix('--results_file ')}") from error
+    flags = dict(zip(runs["run"], runs["flags"], strict=True))
+    analyses["flags"] = [flags.get(run, "") for run in analyses["run"]]
+    analyses = at_batch_sizes(analyses, main_batch_sizes(runs)).drop_duplicates(CELL, keep="last", ignore_index=True)
+    return Reproduction(runs, analyses, failed, selected_on)
 
 
 def read_runs(path):
     """Frame of the results file's rows. Of rows with the same task, method, seed and settings, the last one counts."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; name the folder that the runs wrote results.csv to")
-    try:
-        rows = read_results(path)
-    except InputError as error:
-        raise InputError(str(error).removeprefix("--results_file ")) from error
     kept = []
-    for at, row in enumerate(rows, start=1):
-        values = {name: row.get(name, "") for name in RUN_COLUMNS}
+    for at, row in enumerate(read_results(path), start=1):
+        values = {name: row.get(name, "") for name in RUN_COLUMNS} | {"task": _task(row["task"], f"{path}: row {at}")}
         for name in NUMBERS:
             values[name] = _number(values[name], f"{path}: row {at}: {name}")
-        kept.append(values | {"task": _task(row["task"], f"{path}: row {at}")})
+        values["score"] = values[main_metric(find_task(values["task"]))]
+        kept.append(values | ({"method": "teacher"} if row["role"] == "teacher" else {}))
     return pandas.DataFrame(kept, columns=RUN_COLUMNS).drop_duplicates(CELL, keep="last", ignore_index=True)
 
 
-def read_analyses(folder):
-    """Frame of all analysis files in ``folder``; empty if there is no such folder."""
-    rows = []
-    for path in sorted(folder.glob("*.json")):
-        content = read_json(path)
-        try:
-            cka, relations = content.get("cka") or {}, content.get("relations") or {}
-            row = {name: content[name] for name in ("task", "method", "seed")}
-            row |= {name: content.get(name) or "" for name in ("teacher_hash", "run")}
-            row |= {"batch_size": content.get("batch_size"), "split": cka.get("split", ""),
-                    "analysis_batch_size": cka.get("batch_size")}
-            row |= {name: cka.get(name) for name in ("mean_diagonal", "shuffled_mean_diagonal")}
-            row |= {name: relations.get(name) for name in RELATIONS}
-        except (AttributeError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: not what scripts/analyse.py writes; move it away") from error
-        for name in ("seed", "batch_size", "analysis_batch_size", "mean_diagonal", "shuffled_mean_diagonal", *RELATIONS):
-            row[name] = _number("" if row[name] is None else row[name], f"{path}: {name}")
-        rows.append(row | {"task": _task(row["task"], path)})
-    return pandas.DataFrame(rows, columns=ANALYSIS_COLUMNS)
+def read_analysis(path):
+    """The checked content of an analysis file: a dictionary of ``ANALYSIS_COLUMNS`` but the flags.
+
+    Raises:
+        InputError: it is no JSON, or a part has another shape; the message names file and part.
+    """
+    content = read_json(path)
+
+    def need(part, good):
+        if not good:
+            raise InputError(f"{path}: its {part} is missing or damaged; remove the file, and run reproduce.py again")
+
+    need("content", isinstance(content, dict))
+    need("method", isinstance(content.get("method"), str))
+    parts = {part: content.get(part) or {} for part in PARTS}
+    for part, value in parts.items():
+        need(part, isinstance(value, dict))
+    restoration, cka, layers, relations, curves = parts.values()
+    need("restoration", not restoration or all(is_number(restoration.get(rate)) for rate in RATES))
+    need("cka", not cka or is_matrix(cka.get("map"), square=True) and all(is_number(cka.get(name)) for name in DIAGONALS))
+    need("layers", not layers or is_matrix(layers.get("map")))
+    need("relations", not relations or all(is_number(relations.get(name)) for name in RELATIONS))
+    need("curves", not curves or is_matrix([curves.get(name) for name in ("step", *RELATIONS)]))
+    row = {"task": _task(content.get("task"), path), "method": content["method"], "split": cka.get("split", ""), **parts}
+    row |= {name: content.get(name) or "" for name in ("run", "teacher_hash")}
+    row |= {name: cka.get(name, math.nan) for name in DIAGONALS} | {name: relations.get(name, math.nan) for name in RELATIONS}
+    numbers = {"seed": content.get("seed"), "batch_size": content.get("batch_size"), "analysis_batch_size": cka.get("batch_size")}
+    return row | {name: _number("" if value is None else value, f"{path}: {name}") for name, value in numbers.items()}
 
 
 def main_batch_sizes(runs):
     """Task → the batch size of its main experiment: 32 where a student has it, else the students' most common size."""
-    sizes = runs[runs["role"] == "student"].dropna(subset=["batch_size"]).groupby("task")["batch_size"]
+    sizes = runs[runs["method"] != "teacher"].dropna(subset=["batch_size"]).groupby("task")["batch_size"]
     return {task: PAPER_BATCH_SIZE if (of_task == PAPER_BATCH_SIZE).any() else of_task.mode().iloc[-1]
             for task, of_task in sizes}
 
 
 def at_batch_sizes(frame, sizes):
-    """The rows at their task's batch size in ``sizes``, and those where one of the two is not known."""
+    """The rows at their task's batch size in ``sizes``, those where one of the two is not known, and those of teachers."""
     wanted = frame["task"].map(sizes)
-    return frame[frame["batch_size"].isna() | wanted.isna() | (frame["batch_size"] == wanted)]
+    chosen = frame["batch_size"].isna() | wanted.isna() | (frame["batch_size"] == wanted)
+    return frame[chosen | (frame["method"] == "teacher")]
+
+
+def of(frame, task, method):
+    """The rows of one task and method."""
+    return frame[(frame["task"] == task) & (frame["method"] == method)]
+
+
+def is_number(value):
+    """Whether a value of a JSON file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_matrix(value, square=False):
+    """Whether a value of a JSON file is a matrix of finite numbers with at least one of them."""
+    rows = value if isinstance(value, list) and value else [None]
+    if not all(isinstance(row, list) and row and all(map(is_number, row)) for row in rows):
+        return False
+    return len({len(row) for row in rows}) == 1 and (not square or len(rows) == len(rows[0]))
 
 
 def _selected_on(path):
@@ -118,7 +182,7 @@ def _task(name, where):
     try:
         return find_task(str(name)).name
     except InputError as error:
-        raise InputError(f"{where}: {name!r} is not a GLUE task; remove the row or the file") from error
+        raise InputError(f"{where}: the task {name!r} is not of GLUE; remove the row or the file") from error
 
 
 def _number(text, where):

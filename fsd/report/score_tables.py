@@ -1,14 +1,12 @@
 """Tables 2 to 5 of the paper: scores, the parts of FSD, and their spread over batch sizes."""
 
 from fsd.report.comparison import compare_tasks, over_all_tasks, welch_of_published, welch_p_values
-from fsd.report.notes import DOUBTS, NAMES, notes_on_students, other_batch_sizes
-from fsd.report.runs import at_batch_sizes, main_batch_sizes
+from fsd.report.names import LABELS, LARGE_TASKS, NAMES, PARTS, SMALL_TASKS, STUDENTS
+from fsd.report.notes import DOUBTS, notes_on_students, other_batch_sizes
+from fsd.report.runs import of
 from fsd.report.statistics import DRAWS, summary
 from fsd.report.table import Line, Table, Value
 
-TABLE_2_TASKS, TABLE_3_TASKS = ("WNLI", "RTE", "STS-B", "CoLA", "MRPC"), ("SST-2", "QNLI", "QQP", "MNLI")
-STUDENTS = {"nDS": "fine-tuning", "VKD": "KD", "PKD": "PKD", "MiniLM": "MiniLM", "RKD": "RKD", "FSD": "FSD_ILG"}
-PARTS = ("FSD_I", "FSD_L", "FSD_G", "FSD_IL")
 LEVEL = 0.05
 TESTS = [
     "p, Welch: one-tailed t-test of FSD against the metric's best baseline (of VKD, PKD, MiniLM, RKD), unpaired, as the paper "
@@ -22,15 +20,14 @@ TESTS = [
 def score_tables(reproduction, published):
     """Tables 2 and 3: mean scores in percent, in the columns that the paper prints, and tests between methods."""
     scores = published["tables_2_and_3"]["scores"]
-    students = main_students(reproduction.runs)
+    students = reproduction.students
     metrics = [tuple(column.split(" ")) for column in scores]
     comparisons = compare_tasks(students, metrics)
     p_values = welch_p_values(students, metrics)
     tables = []
-    for name, tasks in (("table2", TABLE_2_TASKS), ("table3", TABLE_3_TASKS)):
+    for name, tasks in (("table2", SMALL_TASKS), ("table3", LARGE_TASKS)):
         columns = [column for column in scores if column.split(" ")[0] in tasks]
-        rows = reproduction.runs[reproduction.runs["task"].isin(tasks)]
-        lines = _score_lines(rows[rows["role"] == "teacher"], students, columns, scores, comparisons)
+        lines = _score_lines(reproduction.main, columns, scores, comparisons)
         lines += _test_lines(columns, scores, p_values, comparisons)
         notes = [f"Published: {published['source']}.", NAMES, "Bold: the best of our students' means.", *TESTS]
         shown = students[students["task"].isin(tasks)]
@@ -41,37 +38,31 @@ def score_tables(reproduction, published):
     return tables
 
 
-def main_students(runs):
-    """The students' rows at the batch size of each task's main experiment."""
-    return at_batch_sizes(runs[runs["role"] == "student"], main_batch_sizes(runs))
-
-
 def percent(values):
     """:class:`Value` of fractions, in percent; its mean is None if there are none."""
     mean, sd, runs = summary(100 * values)
     return Value(mean, sd, runs)
 
 
-def _score_lines(teachers, students, columns, scores, comparisons):
+def _score_lines(runs, columns, scores, comparisons):
     """A line of ours and one of the published numbers for the teacher and each student; the best of our students bold."""
     lines, cells = [], {}
-    for label, method in {"teacher": None, **STUDENTS}.items():
-        rows = teachers if method is None else students[students["method"] == method]
-        cells[label] = {}
+    for method in ("teacher", *STUDENTS):
+        label, cells[method] = LABELS[method], {}
         for column in columns:
             task, metric = column.split(" ")
-            cells[label][column] = percent(rows.loc[rows["task"] == task, metric])
-        lines.append(Line(label, "ours", cells[label]))
-        if label != "nDS":
+            cells[method][column] = percent(of(runs, task, method)[metric])
+        lines.append(Line(label, "ours", cells[method]))
+        if method != "fine-tuning":
             lines.append(Line(label, "published", {column: Value(*scores[column][label]) for column in columns}))
     for column in columns:
-        ours = [cells[label][column] for label in STUDENTS if cells[label][column].mean is not None]
+        ours = [cells[method][column] for method in STUDENTS if cells[method][column].mean is not None]
         best = max((value.mean for value in ours), default=None)
         for value in ours:
             value.bold = value.mean == best and len(ours) > 1
         comparison = comparisons.get(column.split(" ")[0])
         corrected = comparison.corrected if comparison else None
-        cells["FSD"][column].dagger = corrected is not None and corrected < LEVEL
+        cells["FSD_ILG"][column].dagger = corrected is not None and corrected < LEVEL
     return lines
 
 
@@ -92,8 +83,7 @@ def _test_lines(columns, scores, p_values, comparisons):
 
 def _notes_on_comparisons(of_table, comparisons):
     """Which baselines were compared with, over how many seeds, and the test over all tasks."""
-    label = {method: label for label, method in STUDENTS.items()}
-    named = [f"{task} {label[c.baseline]} ({len(c.differences)})" for task, c in of_table.items()]
+    named = [f"{task} {LABELS[c.baseline]} ({len(c.differences)})" for task, c in of_table.items()]
     notes = [f"Ours: best baselines of the tasks (seeds in common with FSD): {', '.join(named)}."] if named else []
     p, exact, tasks, pairs = over_all_tasks(comparisons)
     if p is not None:
@@ -107,14 +97,13 @@ def _notes_on_comparisons(of_table, comparisons):
 def parts_table(reproduction, published):
     """Table 4: the change in percent from FSD to each single structure and to FSD without the global one."""
     printed = published["table_4_percent_change_from_FSD"]
-    students = main_students(reproduction.runs)
+    students = reproduction.students
     metrics = [tuple(column.split(" ")) for column in published["tables_2_and_3"]["scores"]]
     lines = []
     for method in PARTS:
         ours, theirs = {}, {"average": Value(printed[method]["average"])}
         for at, (task, metric) in enumerate(metrics):
-            rows = students[students["task"] == task]
-            part, whole = (summary(rows.loc[rows["method"] == name, metric])[0] for name in (method, "FSD_ILG"))
+            part, whole = (summary(of(students, task, name)[metric])[0] for name in (method, "FSD_ILG"))
             if part is not None and whole is not None and whole > 0:  # a change from 0 or less has no percent
                 ours[f"{task} {metric}"] = Value(100 * (part - whole) / whole)
             earlier = sum(1 for name, _ in metrics[:at] if name == task)
@@ -125,7 +114,7 @@ def parts_table(reproduction, published):
     shown = students[students["method"].isin((*PARTS, "FSD_ILG"))]
     notes = [f"Published: {published['source']}. It calls FSD_I “w/o LG”, FSD_L “w/o IG”, FSD_G “w/o IL”, FSD_IL “w/o G”.",
              "Our average is over the metrics that have runs; their number stands in brackets.",
-             *notes_on_students(shown, reproduction, TABLE_2_TASKS + TABLE_3_TASKS), *other_batch_sizes(shown)]
+             *notes_on_students(shown, reproduction, SMALL_TASKS + LARGE_TASKS), *other_batch_sizes(shown)]
     caption = "Table 4: change of the mean score from FSD (all three structures), in percent of FSD's score"
     columns = [" ".join(metric) for metric in metrics] + ["average"]
     return Table("table4", caption, columns, lines, notes + DOUBTS["table4"])
@@ -135,13 +124,13 @@ def spread_table(reproduction, published):
     """Table 5: the standard deviation over all runs at batch sizes 8, 16 and 32 of FSD_L and FSD_G."""
     printed = published["table_5_standard_deviation_of_18_runs"]
     rows = reproduction.runs
-    rows = rows[(rows["role"] == "student") & rows["method"].isin(("FSD_L", "FSD_G")) & rows["batch_size"].isin((8, 16, 32))]
+    rows = rows[rows["method"].isin(("FSD_L", "FSD_G")) & rows["batch_size"].isin((8, 16, 32))]
     metrics = (("MRPC", "f1"), ("MRPC", "acc"), ("SST-2", "acc"))
     lines, notes = [], [f"Published: {published['source']}; 18 runs each, six at each batch size."]
     for method in ("FSD_L", "FSD_G"):
         ours, theirs = {}, {}
         for task, metric in metrics:
-            of_method = rows[(rows["method"] == method) & (rows["task"] == task)]
+            of_method = of(rows, task, method)
             _, sd, runs = summary(100 * of_method[metric])
             ours[f"{task} {metric}"] = Value(sd, runs=runs)
             theirs[f"{task} {metric}"] = Value(printed[method][task][metrics.index((task, metric)) if task == "MRPC" else 0])

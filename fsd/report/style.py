@@ -1,11 +1,11 @@
-"""One style for all figures: names, colours and markers of the methods, sizes in print, and how a figure is saved."""
+"""One style for all figures: colours and markers of the methods, sizes in print, and how a figure is saved."""
 
 from dataclasses import dataclass
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from fsd.report.findings import METHODS
+from fsd.report.names import METHODS
 from fsd.system.files import written_whole
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart. It has too few colours by two: those of FSD_G and
@@ -15,8 +15,6 @@ COLORS = {
     "FSD_I": "#56B4E9", "FSD_L": "#E69F00", "FSD_G": "#332288", "FSD_IL": "#882255", "FSD_ILG": "#D55E00",
 }
 MARKERS = dict(zip(METHODS, ("*", "X", "o", "s", "v", "^", "<", ">", "p", "h", "D"), strict=True))
-# The paper's names of our methods, where they differ.
-LABELS = {method: method for method in METHODS} | {"fine-tuning": "nDS", "KD": "VKD", "FSD_ILG": "FSD"}
 INK, SOFT = "#1F2328", "#57606A"
 WIDTH = 6.5  # inches: the text of a page. No letter is smaller than 8 points at this width.
 DPI = 200

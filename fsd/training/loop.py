@@ -145,10 +145,11 @@ def batch_losses(run, outputs):
 
 @torch.no_grad()
 def batch_relations(run, outputs):
-    """The four relation differences of a batch's :class:`Outputs`: {name: value}."""
+    """The four relation differences of a batch's :class:`Outputs`: {name: value, the mean over its examples}."""
     (t, s), (_, student_hidden), (_, teacher_hidden) = run.objective.default_pair, outputs.student, outputs.teacher
     mask = outputs.batch["attention_mask"] if run.settings.mask_padding else None
-    return {name: value.item() for name, value in relation_differences(student_hidden[s], teacher_hidden[t], mask).items()}
+    differences = relation_differences(student_hidden[s], teacher_hidden[t], mask)
+    return {name: value.mean().item() for name, value in differences.items()}
 
 
 def gathered(outputs, count):

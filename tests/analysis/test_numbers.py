@@ -11,9 +11,10 @@ from torch.utils.tensorboard import SummaryWriter
 from fsd.analysis.cka_map import heat_map, permuted
 from fsd.analysis.curves import read_curves
 from fsd.analysis.restoration import restoration
-from fsd.analysis.structures import RELATIONS, layers_and_relations
+from fsd.analysis.structures import layers_and_relations
 from fsd.glue.encoding import encode_split
 from fsd.glue.tasks import find_task
+from fsd.method.relations import RELATIONS
 from fsd.models.hub import find_model
 from fsd.models.loading import freeze, load_finetuned
 from fsd.models.tokenizer import load_tokenizer

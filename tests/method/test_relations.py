@@ -5,7 +5,7 @@ import pytest
 import torch
 from references import ALL_MASKS, MASKS, B, S, both_precisions, hidden_states, leaf, masks, normal
 
-from fsd.method.relations import relation_difference
+from fsd.method.relations import RELATIONS, relation_difference, relation_differences
 
 metrics = pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 
@@ -45,6 +45,18 @@ def test_inside_of_examples(metric, mask, dtype, tolerance):
     kept = torch.ones(B, S, dtype=torch.bool) if mask is None else mask != 0
     expected = [reference(student[b][kept[b]], teacher[b][kept[b]], metric) for b in range(B)]
     assert values.tolist() == pytest.approx(expected, rel=tolerance, abs=1e-7) and values.dtype == dtype
+
+
+@masks
+def test_the_four_of_a_batch(mask):
+    student, teacher = hidden_states()
+    found = relation_differences(student, teacher, mask)
+    real = torch.ones(B, S, 1) if mask is None else (mask != 0)[..., None]
+    flat = (student * real).flatten(1), (teacher * real).flatten(1)
+    assert tuple(found) == RELATIONS
+    for metric in ("euclidean", "cosine"):
+        assert torch.equal(found[f"inter_{metric}"], relation_difference(*flat, metric))
+        assert torch.equal(found[f"intra_{metric}"], relation_difference(student, teacher, metric, mask))
 
 
 def test_more_leading_dimensions():

@@ -3,8 +3,10 @@
 import math
 import random
 
+from fsd.method.relations import RELATIONS
 from fsd.records.results import append_result
-from fsd.report.findings import METHODS, RATES, RELATIONS
+from fsd.report.names import METHODS
+from fsd.report.runs import RATES
 from fsd.system.files import write_json, write_text
 
 TASKS = {"RTE": "acc", "CoLA": "mcc", "STS-B": "corr"}

@@ -9,10 +9,12 @@ import pytest
 from conftest import ROOT
 
 from fsd.records.results import RESULT_COLUMNS
+from fsd.report.analysis_tables import read_benchmark
 from fsd.report.notes import mixed_settings
 from fsd.report.runs import read_reproduction
 from fsd.report.table import Value
 from fsd.report.tables import make_tables
+from fsd.system.files import write_json
 
 PUBLISHED = json.loads((ROOT / "results/published.json").read_text())
 NAMES = [f"table{number}.{kind}" for number in range(2, 9) for kind in ("md", "tex", "csv")]
@@ -168,6 +170,21 @@ def test_cost(repro, run_script):
     assert re.search(r"\|  \| ours, BERT-base: width 768.* \|  \| 3165.23 \| 0.90 \|  \|", text)
 
 
+def test_times_come_from_the_benchmark(repro, tmp_path):
+    measured = {"KD": (100, 1.0, 1.0), "PKD": (110, 1.1, 1.01), "RKD": (125, 1.25, 0.99), "FSD_ILG": (200, 2.0, 1.0)}
+    methods = [{"size": "tiny", "method": name, "options": options, "ms": ms, "ratio": ratio}
+               for name, (ms, ratio, _) in measured.items() for options in ("", "--bf16")]
+    inference = [{"size": "tiny", "method": name, "ratio": ratio} for name, (_, _, ratio) in measured.items()]
+    for tables, speed in (({"methods": methods, "inference": inference}, ("1.00", "0.99", "1.01", "1.00")),
+                          ({"methods": methods}, ("",) * 4)):
+        write_json(tmp_path / "times.json", {"tables": tables})
+        table = tables_of(repro(rte_rows()), read_benchmark(tmp_path / "times.json"))["table8"]
+        rows = [cells(table, label, "ours, tiny") for label in ("VKD", "PKD", "RKD", "FSD")]
+        assert [row["ms a training step"] for row in rows] == ["100.00", "110.00", "125.00", "200.00"]
+        assert [row["training speed"] for row in rows] == ["1.00", "0.91", "0.80", "0.50"]
+        assert tuple(row["inference speed"] for row in rows) == speed
+
+
 def test_files_have_valid_forms(repro, run_script):
     folder = repro(rte_rows(), [analysis("KD", 1)])
     (folder / "tables").mkdir()
@@ -259,15 +276,15 @@ def test_a_cell_that_was_run_again_counts_once(repro):
     ("results.csv", "task,method,acc\nRTE,KD\n", "results.csv:2: 2 fields instead of 3"),
     ("results.csv", "task,method,acc\nRTE,KD,high\n", "results.csv: row 1: acc: 'high' is not a finite number"),
     ("results.csv", "task,method,acc\nRTE,KD,nan\n", "results.csv: row 1: acc: 'nan' is not a finite number"),
-    ("results.csv", "task,method,acc\nTREC,KD,0.5\n", "results.csv: row 1: 'TREC' is not a GLUE task"),
-    ("results.csv", None, "results.csv: no such file"),
+    ("results.csv", "task,method,acc\nTREC,KD,0.5\n", "results.csv: row 1: the task 'TREC' is not of GLUE"),
+    ("results.csv", None, "neither results.csv nor analysis/*.json is in it"),
     ("failed.json", "{", "failed.json as JSON"),
     ("failed.json", "[1]", "failed.json does not map cells"),
     ("chosen.toml", "a = = 1", "chosen.toml is not readable as TOML"),
     ("analysis/x.json", "{", "analysis/x.json as JSON"),
-    ("analysis/x.json", "[]", "analysis/x.json: not what scripts/analyse.py writes"),
-    ("analysis/x.json", '{"task": "RTE"}', "analysis/x.json: not what scripts/analyse.py writes"),
-    ("analysis/x.json", json.dumps(analysis("KD", 1, cka={"mean_diagonal": "x"})), "x.json: mean_diagonal: 'x' is not a finite"),
+    ("analysis/x.json", "[]", "analysis/x.json: its content is missing or damaged"),
+    ("analysis/x.json", '{"task": "RTE"}', "analysis/x.json: its method is missing or damaged"),
+    ("analysis/x.json", json.dumps(analysis("KD", 1, cka={"mean_diagonal": "x"})), "x.json: its cka is missing or damaged"),
     ("tables/table3.md", "# my table", "tables/table3.md is not of this program"),
     ("benchmark.json", '{"tables": {}}', "benchmark.json has no table of methods"),
     ("benchmark.json", "[", "benchmark.json as JSON"),
@@ -283,6 +300,8 @@ def test_what_is_wrong_is_told_in_one_line(repro, run_script, name, content, mes
     flags = ["--benchmark", path] if name == "benchmark.json" else []
     ended = run_script("scripts/make_tables.py", "--results", folder, "--output_dir", folder / "tables", *flags)
     assert ended.status == 2 and len(ended.err.strip().splitlines()) == 1 and message in ended.last_line, ended.err
+    if not name.startswith(("tables/", "benchmark")):
+        assert f"error: --results {folder}: " in ended.err and "--results_file" not in ended.err
     assert not (folder / "tables/table2.md").exists() and (content is None or path.read_text() == content)
 
 

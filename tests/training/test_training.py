@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from fsd.glue.tasks import METRIC_NAMES
+from fsd.method.relations import RELATIONS
 
 LENGTH = 24
 
@@ -76,6 +77,17 @@ def test_the_same_seed_gives_the_same_student_with_and_without_evaluation(distil
     other_seed = distil("run_glue_intra_inter.py", "other", "--internal", "--seed", 1)
     assert_same(weights(plain), weights(watched))
     assert any(not torch.equal(value, weights(other_seed)[name]) for name, value in weights(plain).items())
+
+
+def test_relations_are_logged_at_logging_steps_and_change_nothing(distil, tmp_path):
+    flags = ("--beta", 0, "--max_steps", 4, "--logging_steps", 2)  # KD itself needs no hidden states
+    plain, logged = (distil("run_glue_intra_inter.py", name, *flags, *more)
+                     for name, more in (("plain", ()), ("logged", ("--log_relations",))))
+    assert_same(weights(plain), weights(logged))
+    found = scalars(tmp_path / "runs/logged")
+    for name in RELATIONS:
+        assert len(found[f"relations/{name}"]) == 3 and all(value > 0 for value in found[f"relations/{name}"])
+    assert not any(tag.startswith("relations/") for tag in scalars(tmp_path / "runs/plain"))
 
 
 def test_one_gamma_alone_is_the_single_structure_script(distil, memory):

@@ -28,8 +28,8 @@ start=$SECONDS
 rm -f -- "$RESULTS"
 EPOCHS=8 bash "$SCRIPTS/teacher.sh" "$TASK" "${flags[@]}" --warmup_steps 50
 K=50 bash "$SCRIPTS/memory.sh" "$TASK" --overwrite_output_dir
-for method in kd fsd_i fsd_l fsd_g fsd_il fsd_ilg; do
-    EPOCHS=5 OUT=$FOLDER/$TASK/$method bash "$SCRIPTS/$method.sh" "$TASK" "${flags[@]}" --warmup_steps 50 --skip_teacher_eval
+for method in fine_tuning kd pkd minilm rkd fsd_i fsd_l fsd_g fsd_il fsd_ilg; do
+    EPOCHS=4 OUT=$FOLDER/$TASK/$method bash "$SCRIPTS/$method.sh" "$TASK" "${flags[@]}" --warmup_steps 50 --skip_teacher_eval
 done
 "$PYTHON" "$SCRIPTS/quickstart_report.py" --results_file "$RESULTS" --run_file "$RUNS" --data_dir "$DATA" \
     --figure "$FOLDER/$TASK/comparison.png"

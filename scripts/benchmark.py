@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fsd.cli.arguments import add_distillation_arguments, add_hardware_arguments, add_objective_arguments
+from fsd.cli.arguments import add_distillation_arguments, add_hardware_arguments, add_structure_arguments
 from fsd.cli.parser import Parser, number
 from fsd.glue.tasks import find_task
 from fsd.system.errors import InputError, exit_on_input_error
@@ -194,7 +194,7 @@ class Bench:
 
         size, data = self.size, self.data[lengths]
         parser = Parser("")
-        add_objective_arguments(parser)
+        add_structure_arguments(parser)
         add_distillation_arguments(parser)
         args = parser.parse_args([
             "--task_name", "CoLA", "--data_dir", ".", "--output_dir", str(self.folder), "--per_gpu_train_batch_size",

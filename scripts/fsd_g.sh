@@ -4,7 +4,7 @@
 set -euo pipefail
 
 source "$(dirname -- "${BASH_SOURCE[0]}")/settings.sh"
-default BETA 0.1
-default GAMMA_M 0.0001
+default BETA "$global_weight"
+default GAMMA_M "$distance_weight"
 
 distil run_glue_global.py --teacher_memory_path "$MEMORY" --beta "$BETA" --gamma_m "$GAMMA_M" "$@"

@@ -6,10 +6,9 @@
 # training data, three passes do as well as k-means that runs to convergence (docs/reproduction.md).
 set -euo pipefail
 
-PASSES=${PASSES:-3}
-
 source "$(dirname -- "${BASH_SOURCE[0]}")/settings.sh"
 
+PASSES=${PASSES:-3}
 case $TASK in
     MNLI | QQP) K=${K:-300} ;;
     *) K=${K:-100} ;;

@@ -18,14 +18,15 @@ from fsd.cli.arguments import add_hardware_arguments
 from fsd.cli.parser import Parser
 from fsd.glue.tasks import METRIC_NAMES, find_task
 from fsd.records.results import path_of_row, read_results
+from fsd.report.findings import METHODS
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import check_folder, read_json, written_whole
 
-METHODS = ("teacher", "fine-tuning", "KD", "FSD_I", "FSD_L", "FSD_G", "FSD_IL", "FSD_ILG")
-COLORS = dict(zip(METHODS, ("#888888", "#56b4e9", "#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00"), strict=True))
-PANELS = {
+PANELS = {  # of these, the figure has those that some run trained with
     "task_loss": "task loss", "dark_knowledge": "dark knowledge", "intra": "intra-feature loss",
     "local_inter": "local inter-feature loss", "global_cosine": "global inter-feature loss, cosine part",
+    "pkd": "PKD", "rkd_distance": "RKD, distances", "rkd_angle": "RKD, angles", "attention": "MiniLM, attention",
+    "value_relation": "MiniLM, value relations",
 }
 SETTINGS = (  # what students that are compared have in common; the weights of the structures are the method's own
     "teacher", "seed", "alpha", "temperature", "do_layerwise", "mask_padding", "copied_from", "student_layers",
@@ -214,17 +215,22 @@ def draw(results, curves, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    from fsd.report.style import COLORS
+
+    trained = [loss for loss in PANELS if any(loss in losses for losses in curves.values())]
+    rows = 1 + len(trained) // 3
+    figure, axes = pyplot.subplots(rows, 3, figsize=(13, 3.2 * rows), layout="constrained", squeeze=False)
     draw_scores(axes.flat[0], results)
-    for panel, (loss, title) in zip(axes.flat[1:], PANELS.items(), strict=True):
+    for panel, loss in zip(axes.flat[1:], trained, strict=False):
         for method, losses in curves.items():
             if loss in losses:
                 panel.plot(*losses[loss], color=COLORS[method], linewidth=1.6, label=method)
-        panel.set(title=title, xlabel="step")
+        panel.set(title=PANELS[loss], xlabel="step")
         panel.grid(alpha=0.3)
-        if panel.lines:
-            panel.legend(frameon=False, fontsize=8)
-    for panel in axes.flat:
+        panel.legend(frameon=False, fontsize=7, ncols=1 + len(panel.lines) // 7)
+    for panel in axes.flat[1 + len(trained) :]:
+        panel.remove()
+    for panel in axes.flat[: 1 + len(trained)]:
         panel.spines[["top", "right"]].set_visible(False)
     with written_whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
@@ -234,6 +240,7 @@ def draw(results, curves, path):
 def draw_scores(panel, results):
     """Bars of the task's main dev metric, with a dashed line at the teacher's."""
     from fsd.glue.metrics import main_metric
+    from fsd.report.style import COLORS
 
     task = find_task(next(iter(results.values()))["task"])
     name = main_metric(task)
@@ -244,6 +251,8 @@ def draw_scores(panel, results):
         panel.axhline(scores["teacher"], color=COLORS["teacher"], linestyle="--", linewidth=1)
     panel.set(title=f"{task.name}: {name} on dev", ylim=(min(0.0, *scores.values()), 1.05))
     panel.tick_params(axis="x", labelsize=8, length=0)
+    for label in panel.get_xticklabels():
+        label.set(rotation=40, horizontalalignment="right", rotation_mode="anchor")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 from conftest import ROOT
 
 import fsd
+from fsd.reproduction.experiment import read_experiment
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 README = PAGES["README.md"]
@@ -83,6 +84,14 @@ def test_a_trained_student(rte_teacher, tmp_path, monkeypatch, capsys):
     assert "entailment" in capsys.readouterr().out
 
 
+def test_an_experiment_file_is_read(tmp_path):
+    (block,) = re.findall(r"```toml\n(.*?)```", PAGES["reproduction.md"], re.DOTALL)
+    (tmp_path / "example.toml").write_text(block)
+    experiment = read_experiment(tmp_path / "example.toml")
+    counts = [len(stage.candidates(task)) for task in experiment.tasks for stage in experiment.stages]
+    assert counts == [27, 8, 27, 10]
+
+
 @pytest.mark.parametrize("script", sorted(script for script, flags in used_flags().items() if flags))
 def test_every_flag_of_a_command_line_exists(script, run_script):
     # A flag's own entry in the help stands at two spaces; a mention in a text is no such flag.
@@ -99,7 +108,8 @@ def test_the_command_lines_are_there():
     words = {word for command in COMMANDS for word in command.split()}
     assert {"run_glue_intra_inter.py", "run_glue_global.py", "run_glue_all.py", "train_memory.py",
             "scripts/finetune_teacher.py", "scripts/download_glue.py", "scripts/hold_out.py", "scripts/benchmark.py",
-            "tests/stress/kill_and_resume.py", "tests/stress/try_bad_input.py"} <= words
+            "scripts/run_baseline.py", "scripts/reproduce.py", "scripts/make_tables.py",
+            "scripts/make_figures.py", "tests/stress/kill_and_resume.py", "tests/stress/try_bad_input.py"} <= words
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -11,7 +11,11 @@ import pytest
 from conftest import ROOT
 from safetensors import safe_open
 
-STUDENTS = ("kd", "fsd_i", "fsd_l", "fsd_g", "fsd_il", "fsd_ilg")
+STUDENTS = {  # script → method
+    "fine_tuning": "fine-tuning", "kd": "KD", "pkd": "PKD", "rkd": "RKD", "minilm": "MiniLM", "fsd_i": "FSD_I", "fsd_l": "FSD_L",
+    "fsd_g": "FSD_G", "fsd_il": "FSD_IL", "fsd_ilg": "FSD_ILG",
+}
+TASKS = ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI")
 
 
 def bash(script, *arguments, **environment):
@@ -62,12 +66,12 @@ def test_student(lab, teacher_and_memory, name, tmp_path):
     status, printed, errors = bash(f"{name}.sh", "RTE", "--max_steps", 2, SEED=7, OUT=out, **lab)
     assert status == 0, errors
     saved = json.loads((out / "training_args.json").read_text())
-    assert saved["method"] == name.upper()
+    assert saved["method"] == STUDENTS[name]
     assert (saved["steps"], saved["arguments"]["seed"], saved["arguments"]["mask_padding"]) == (2, 7, True)
     assert json.loads((out / "config.json").read_text())["num_hidden_layers"] == 2
     assert (out / "student_memory.safetensors").exists() == (name in ("fsd_g", "fsd_ilg"))
     assert "acc" in (out / "eval_results.txt").read_text()
-    assert list(lab["RUNS"].glob(f"RTE-{name.upper()}-*-7-*"))
+    assert list(lab["RUNS"].glob(f"RTE-{STUDENTS[name]}-*-7-*"))
     assert "the\\ teacher" in printed  # the command line as it can be pasted
     with open(lab["RESULTS"], newline="") as file:
         place = os.path.relpath(os.path.realpath(out), os.path.realpath(lab["RESULTS"].parent))
@@ -75,13 +79,59 @@ def test_student(lab, teacher_and_memory, name, tmp_path):
 
 
 @pytest.mark.parametrize(("settings", "folder"), [
-    ({}, "fsd_i-42"), ({"BETA": 5, "SEED": 1}, "fsd_i-1-beta5"), ({"BETA": 10}, "fsd_i-42"),
+    ({}, "fsd_i-42"), ({"BETA": 5, "SEED": 1}, "fsd_i-1-beta5"), ({"BETA": 4}, "fsd_i-42"),
     ({"MASK_PADDING": 1, "LEARNING_RATE": "2e-4"}, "fsd_i-42-mask_padding1-learning_rate2e-4"),
 ])
 def test_a_setting_that_is_changed_is_in_the_name_of_the_folder(settings, folder):
     status, printed, errors = bash("fsd_i.sh", "RTE", PYTHON="/bin/echo", **settings)
     assert status == 0, errors
     assert f"--output_dir {ROOT / 'experiments/RTE' / folder} --student" in printed
+
+
+def flags_of(script, task):
+    """The flags of a script's command line, name → value, without running it."""
+    status, printed, errors = bash(script, task, PYTHON="/bin/echo")
+    assert status == 0, errors
+    words = printed.splitlines()[-1].split()
+    return {word[2:]: value for word, value in zip(words, [*words[1:], "--"], strict=True) if word.startswith("--")}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_teacher_and_the_memory_have_the_settings_of_the_paper(task):
+    teacher, memory = flags_of("teacher.sh", task), flags_of("memory.sh", task)
+    rate = 5e-5 if task in ("STS-B", "WNLI") else 2e-5
+    assert (int(teacher["num_train_epochs"]), float(teacher["learning_rate"])) == (3, rate)
+    for flags in (teacher, memory):
+        assert (flags["per_gpu_train_batch_size"], flags["max_seq_length"]) == ("32", "128")
+    centroids = "300" if task in ("QQP", "MNLI") else "100"
+    assert (memory["num_centroid"], memory["memory_num_train_epochs"]) == (centroids, "3")
+
+
+GRIDS = {  # the paper's
+    "kd": {"beta": {0}, "learning_rate": {1e-5, 2e-5, 5e-5}},
+    "fsd_i": {"beta": {3, 4, 5, 6}, "learning_rate": {3e-5, 4e-5, 5e-5, 6e-5}},
+    "fsd_l": {"beta": {3, 4, 5, 6}, "learning_rate": {3e-5, 4e-5, 5e-5, 6e-5}},
+    "fsd_il": {"beta": {1}, "gamma_g": {0}},
+    "fsd_ilg": {"beta": {1}, "gamma_i": {0.1, 1, 4}, "gamma_l": {0.1, 1, 4}},
+    "rkd": {"rkd_distance": {100, 1000, 10000}, "rkd_angle": {200, 2000, 20000}},
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_student_has_values_of_the_paper_s_grid(name):
+    flags = flags_of(f"{name}.sh", "RTE")
+    assert flags["per_gpu_train_batch_size"] == "32" and flags["model_name_or_path_for_copy"] == "bert-base-uncased"
+    grid = {"alpha": {0.2, 0.5, 0.7}, "temperature": {5, 10, 20}} | GRIDS[name]
+    assert {flag: float(flags[flag]) for flag in grid if float(flags[flag]) not in grid[flag]} == {}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_weights_of_the_global_structure_lie_where_the_paper_found_them(task):
+    near = {"WNLI": (0.1, 1e-6), "RTE": (0.1, 1e-6), "MNLI": (1e-6, 1e-6), "SST-2": (1e-7, 1e-4), "QQP": (1e-7, 1e-2),
+            "STS-B": (1e-7, 0.1), "CoLA": (1e-6, 0.1), "MRPC": (1e-6, 0.1), "QNLI": (1e-6, 0.1)}
+    alone, together = flags_of("fsd_g.sh", task), flags_of("fsd_ilg.sh", task)
+    assert (float(alone["beta"]), float(alone["gamma_m"])) == near[task]
+    assert (float(together["gamma_g"]), float(together["gamma_m"])) == near[task]
 
 
 def test_a_second_run_writes_over_nothing(lab, teacher_and_memory):

@@ -104,7 +104,7 @@ class Plan:
             self.workplace.student("final", FINAL, task, method, 0, values, variant)
 
     def example(self, method):
-        """Values for the flags that the search will choose for a method. They pass; only their presence matters."""
+        """Values that pass for the flags that the search will choose for a method; only their presence matters."""
         values = {}
         for stage in self.stages:
             flags = stage.chosen_flags if stage.method == method else stage.keep
@@ -126,8 +126,32 @@ class Plan:
         finals = self._finals(task, values, undecided, progress, failed)
         if finals or undecided:
             self._require(task, "final", finals, progress, failed)
+        analysis, over = self.workplace.teacher_analysis(task), not finals and not undecided
         if self.workplace.is_built(self.workplace.teacher("final", task)):
-            self._add(self.workplace.teacher_analysis(task), progress, failed)
+            self._add(analysis, progress, failed)
+        self._count([*self._needs("final", task, self.methods), analysis], over, progress)
+        if self.stages:
+            self._count(self._needs(self.workplace.search_place, task, [s.method for s in self.stages]), not undecided, progress)
+
+    def _needs(self, place, task, methods):
+        """What the students of a place need in all: the split, the teacher, the memories."""
+        needs = [self.workplace.teacher(place, task)]
+        if place == "search":
+            needs.insert(0, self.workplace.split(task))
+        for method in dict.fromkeys(method for method in methods if method in WITH_MEMORY):
+            for variant in self.workplace.experiment.variants if place == "final" else [{}]:
+                student = self.workplace.student(place, FINAL, task, method, 0, self.example(method), variant)
+                needs.append(self.workplace.memory(place, task, student.flags))
+        return needs
+
+    @staticmethod
+    def _count(cells, over, progress):
+        """Count cells that nothing waits for now, so that the totals stay: as done if all that needs them is."""
+        for cell in cells:
+            if cell.name not in progress.seen:
+                progress.seen.add(cell.name)
+                progress.count(cell.stage, "all")
+                progress.count(cell.stage, "done", int(over))
 
     def _search(self, task, progress, failed, waiting):
         """Collect the search's cells that are not done; returns what is chosen, and the methods that are not decided yet."""

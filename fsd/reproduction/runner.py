@@ -227,6 +227,8 @@ def counts_table(progress, rates):
         hours = f"{to_come[stage] / 3600:.1f}" if to_come[stage] else ""
         lines.append(f"{stage:<24}{counts['all']:>7}{counts['done']:>7}{counts['failed']:>8}{rest:>9}{hours:>8}")
     total = sum(to_come.values())
-    lines.append(f"{total / 3600:.1f} hours of students in all, one after the other" if total else
-                 "no run is done yet, so the time is not known; --seconds_per_step gives a rate")
+    if total:
+        lines.append(f"{total / 3600:.1f} hours of students in all, one after the other")
+    elif progress.to_come:
+        lines.append("no run is done yet, so the time is not known; --seconds_per_step gives a rate")
     return "\n".join(lines)

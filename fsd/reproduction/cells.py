@@ -104,6 +104,7 @@ class Workplace:
         command = ("scripts/hold_out.py", "--task_name", task, "--data_dir", self.data_dir, "--output_dir", str(folder))
         return Cell("split", "held-out data", task, "", TEACHER_SEED, f"held-out/{task}", (command,), folder / task)
 
+    @cache  # noqa: B019 (there is one workplace, as long as the program runs)
     def teacher(self, place, task):
         """The cell of a task's teacher. Its folder tells its settings, as experiments may share the output folder."""
         flags = self.flags("teacher", task, of_task(self.experiment.teacher, task))
@@ -146,7 +147,7 @@ class Workplace:
         if caches:
             given += ["--cache_teacher", str(self.output_dir / place / task / "cache")]
         try:
-            identified = identity(method, ["--task_name", task, "--data_dir", "", "--output_dir", "", *given])
+            identified = identity(method, ("--task_name", task, "--data_dir", "", "--output_dir", "", *given))
         except InputError as error:
             raise InputError(f"{method} on {task}: {error}") from error
         if method in WITH_MEMORY:

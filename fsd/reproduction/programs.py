@@ -100,12 +100,20 @@ def words(flags):
     return [word for name, value in given for word in ([name] if value is True else [name, str(value)])]
 
 
+@cache
 def identity(method, arguments):
-    """The flags that identify a run of these words of a command line, as its results row keeps them."""
+    """The flags that identify a run of these words of a command line, a tuple, as its results row keeps them."""
     args = parser_of(method).parse_args(arguments, Namespace())
     if program_of(method).parser is baseline_parser:
         settle_baseline(args)
     return identifying_flags(args)
+
+
+@cache
+def defaults(method):
+    """Flag → default, for all flags of a method's program."""
+    parser = parser_of(method)
+    return {action.dest: parser.get_default(action.dest) for action in parser._actions}
 
 
 def is_same_run(method, row_flags, flags):
@@ -113,6 +121,5 @@ def is_same_run(method, row_flags, flags):
 
     A row without any flags is of a version that did not tell them, so that nobody knows its settings.
     """
-    parser = parser_of(method)
-    known = bool(row_flags) and set(row_flags) <= set(flags)
-    return known and all(row_flags.get(name, parser.get_default(name)) == value for name, value in flags.items())
+    own, known = defaults(method), bool(row_flags) and row_flags.keys() <= flags.keys()
+    return known and all(row_flags.get(name, own.get(name)) == value for name, value in flags.items())

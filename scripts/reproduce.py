@@ -5,25 +5,24 @@
     python scripts/make_tables.py --results REPRO --output_dir REPRO/tables
     python scripts/make_figures.py --results REPRO --output_dir REPRO/figures
 
-The same command goes on after any stop. With --dry_run it prints the commands that can start now and how much is to come.
+The same command goes on after any stop. With --dry_run it prints the commands that can start now and how much is to come. They
+may run anywhere, four at a time here; called again it prints the next ones (scripts/reproduce.sbatch does so under Slurm):
+
+    python scripts/reproduce.py … --dry_run | xargs -d '\\n' -n 1 -P 4 bash -c
 """
 
 import fsd.cli.early_signals  # noqa: F401
 
 import logging
 import sys
-import tomllib
 from pathlib import Path
 
 from fsd.cli.parser import Parser, number
 from fsd.glue.files import find_split
 from fsd.glue.tasks import find_task
 from fsd.records.results import check_results_file
-from fsd.reproduction.cells import Workplace
-from fsd.reproduction.experiment import read_experiment
-from fsd.reproduction.plan import Plan
-from fsd.reproduction.programs import flag_names
-from fsd.reproduction.timing import Rates
+from fsd.reproduction.chosen import read_chosen
+from fsd.reproduction.experiment_file import read_experiment
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import check_folder
 from fsd.system.locks import exclusive_lock
@@ -66,10 +65,21 @@ def main():
         for split in ("train", *find_task(task).dev_splits):
             find_split(find_task(task), args.data_dir, split)
     check_folder(args.output_dir, f"--output_dir {args.output_dir}")
+    for name in ("results.csv", "search.csv", "search-dev.csv"):
+        try:
+            check_results_file(Path(args.output_dir) / name)
+        except InputError as error:
+            raise InputError(str(error).removeprefix("--results_file ")) from error
+    earlier = Path(args.output_dir) / "chosen.toml"
+    if earlier.exists():
+        read_chosen(earlier)  # it is added to; a damaged one is told before anything runs
+    selected_on, given = read_chosen(args.chosen) if args.chosen else (args.select_on, None)
+
+    from fsd.reproduction.cells import Workplace
+    from fsd.reproduction.plan import Plan
+
     workplace = Workplace(experiment, args.data_dir, args.model_name_or_path, args.output_dir, args.select_on == "dev")
-    for place in ("search", "final"):
-        check_results_file(workplace.results(place))
-    plan = Plan(workplace, tasks, methods, seeds, read_chosen(args.chosen) if args.chosen else None)
+    plan = Plan(workplace, tasks, methods, seeds, given, selected_on)
     with start_logging():
         if args.dry_run:
             show(plan, args.seconds_per_step)
@@ -80,6 +90,7 @@ def main():
 def show(plan, seconds_per_step):
     """Print what can start now, and how much is to come."""
     from fsd.reproduction.runner import counts_table, shell_line
+    from fsd.reproduction.timing import Rates
 
     progress = plan.look()
     for cell in progress.ready:
@@ -90,6 +101,7 @@ def show(plan, seconds_per_step):
 def run(plan, args):
     """Run what is to come, and report."""
     from fsd.reproduction.runner import Runner, counts_table, slots_of
+    from fsd.reproduction.timing import Rates
 
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,22 +122,6 @@ def narrowed(what, wanted, known):
     if unknown := [name for name in wanted if name not in known]:
         raise InputError(f"--{what}: {unknown[0]} is not in the experiment, which has {', '.join(map(str, known))}")
     return tuple(name for name in known if name in wanted)
-
-
-def read_chosen(path):
-    """task → method → flag → value, from a chosen.toml."""
-    try:
-        with open(path, "rb") as file:
-            content = tomllib.load(file)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"--chosen {path}: cannot read it as TOML: {getattr(error, 'strerror', None) or error}") from error
-    content.pop("selected_on", None)
-    for task, methods in content.items():
-        find_task(task)
-        for method, values in methods.items() if isinstance(methods, dict) else ():
-            if not isinstance(values, dict) or not set(values) <= flag_names(method):
-                raise InputError(f"--chosen {path}: {task}.{method} is not a table of this method's flags")
-    return content
 
 
 if __name__ == "__main__":

@@ -1,17 +1,28 @@
 """The cells of an experiment: one run of one program each, with its command line and its place on disk."""
 
 import json
-from dataclasses import dataclass, field
+import math
+import os
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from fsd.glue.metrics import main_metric
 from fsd.glue.tasks import find_task
+from fsd.records.output_folder import RECORD_FILE
 from fsd.reproduction.experiment import of_task
 from fsd.reproduction.programs import WITH_MEMORY, flag_names, identity, program_of, words
-from fsd.system.hashes import json_hash
+from fsd.system.errors import InputError
+from fsd.system.files import read_json
+from fsd.system.hashes import json_hash, tensor_hash
 
 PROJECT = Path(__file__).resolve().parents[2]
 TEACHER_SEED = 42
-STUDENT_FILES = ("model.safetensors", "student_memory.safetensors")
+WEIGHTS = "model.safetensors"
+STUDENT_FILES = (WEIGHTS, "student_memory.safetensors")
 
 
 @dataclass(frozen=True)
@@ -41,8 +52,9 @@ class Cell:
 
     @property
     def steps_setting(self):
-        """(epochs, steps, batch size) that the cell trains with, for estimates of its time."""
-        return self.flags["num_train_epochs"], self.flags["max_steps"], self.flags["per_gpu_train_batch_size"]
+        """(epochs, steps, examples an update, most examples) that the cell trains with, for estimates of its time."""
+        examples = self.flags["per_gpu_train_batch_size"] * self.flags["gradient_accumulation_steps"]
+        return self.flags["num_train_epochs"], self.flags["max_steps"], examples, self.flags["max_train_samples"]
 
 
 class Workplace:
@@ -51,13 +63,14 @@ class Workplace:
     Args:
         experiment: :class:`fsd.reproduction.experiment.Experiment`.
         data_dir, base: GLUE's folder, and the pretrained encoder of teachers and students.
-        output_dir: where everything is written.
+        output_dir: where everything is written. Paths become absolute, so that commands run from any folder.
         select_on_dev: choose settings on dev, not on training data that were held out.
     """
 
     def __init__(self, experiment, data_dir, base, output_dir, select_on_dev):
-        self.experiment, self.data_dir, self.base, self.output_dir = experiment, data_dir, base, Path(output_dir)
-        self.select_on_dev = select_on_dev
+        self.experiment, self.select_on_dev = experiment, select_on_dev
+        self.data_dir, self.output_dir = os.path.abspath(data_dir), Path(os.path.abspath(output_dir))
+        self.base = os.path.abspath(base) if os.path.exists(base) else base  # or a name of the hub
 
     @property
     def search_place(self):
@@ -65,17 +78,18 @@ class Workplace:
         return "final" if self.select_on_dev else "search"
 
     def results(self, place):
-        """The results file of the search or of the final runs."""
-        return self.output_dir / ("results.csv" if place == "final" else "search.csv")
+        """The results file of the search or of the final runs. Scores on other data have a file of their own."""
+        search = "search-dev.csv" if self.select_on_dev else "search.csv"
+        return self.output_dir / ("results.csv" if place == "final" else search)
 
     def data(self, place):
         """The data folder of the search or of the final runs."""
         return self.data_dir if place == "final" else str(self.output_dir / "held-out")
 
     def common(self, place, task, folder):
-        """Words that all programs take."""
+        """Words that all programs take. What was begun with the same settings and models goes on, all else starts anew."""
         return ("--task_name", task, "--data_dir", self.data(place), "--output_dir", str(folder),
-                "--run_file", str(self.output_dir / "runs"), "--resume")
+                "--run_file", str(self.output_dir / "runs"), "--resume", "--overwrite_output_dir")
 
     def flags(self, method, task, *settings):
         """The flags of a run: the experiment's for all runs, then each of ``settings``, as far as the method takes them."""
@@ -90,25 +104,30 @@ class Workplace:
         command = ("scripts/hold_out.py", "--task_name", task, "--data_dir", self.data_dir, "--output_dir", str(folder))
         return Cell("split", "held-out data", task, "", TEACHER_SEED, f"held-out/{task}", (command,), folder / task)
 
+    @cache  # noqa: B019 (there is one workplace, as long as the program runs)
     def teacher(self, place, task):
-        """The cell of a task's teacher."""
+        """The cell of a task's teacher. Its folder tells its settings, as experiments may share the output folder."""
         flags = self.flags("teacher", task, of_task(self.experiment.teacher, task))
-        folder = self.output_dir / place / task / "teacher"
-        given = (*self.common(place, task, folder), *words(flags), "--seed", str(TEACHER_SEED))
+        given = ("--task_name", task, "--data_dir", "", "--output_dir", "", *words(flags), "--seed", str(TEACHER_SEED))
+        identified = identity("teacher", given)
+        name = f"{place}/{task}/teacher-{json_hash(identified)[:8]}"
+        folder = self.output_dir / name
         command = ("scripts/finetune_teacher.py", "--model_name_or_path", self.base, "--do_train", "--do_eval",
-                   "--results_file", str(self.results(place)), *given)
-        return Cell("teacher", f"teachers ({place})", task, "fine-tuning", TEACHER_SEED, f"{place}/{task}/teacher", (command,),
-                    folder, identity("teacher", command[1:]), self.results(place))
+                   "--results_file", str(self.results(place)), *self.common(place, task, folder), *words(flags),
+                   "--seed", str(TEACHER_SEED))
+        return Cell("teacher", f"teachers ({place})", task, "fine-tuning", TEACHER_SEED, name, (command,), folder, identified,
+                    self.results(place))
 
-    def memory(self, place, task, variant):
-        """The cell of a task's teacher memory, with the padding mode and length of a variant."""
-        shared = {name: value for name, value in variant.items() if name in ("mask_padding", "max_seq_length")}
+    def memory(self, place, task, student_flags):
+        """The cell of a task's teacher memory, with the padding mode and length of a student."""
+        shared = {name: student_flags[name] for name in ("mask_padding", "max_seq_length")}
         flags = self.flags("memory", task, of_task(self.experiment.memory, task), shared)
-        name = "memory" + "".join(f"-{key}{value}" for key, value in sorted(shared.items()))
-        folder = self.output_dir / place / task / name
-        command = ("train_memory.py", "--model_name_or_path", str(self.output_dir / place / task / "teacher"), "--do_train",
+        teacher = self.teacher(place, task)
+        name = f"{place}/{task}/memory-{json_hash([teacher.flags, flags])[:8]}"
+        folder = self.output_dir / name
+        command = ("train_memory.py", "--model_name_or_path", str(teacher.folder), "--do_train",
                    *self.common(place, task, folder), *words(flags), "--seed", str(TEACHER_SEED))
-        return Cell("memory", f"memories ({place})", task, "memory", TEACHER_SEED, f"{place}/{task}/{name}", (command,), folder)
+        return Cell("memory", f"memories ({place})", task, "memory", TEACHER_SEED, name, (command,), folder)
 
     def student(self, place, stage, task, method, seed, values, variant=None):
         """The cell of a student.
@@ -118,37 +137,44 @@ class Workplace:
             stage: where it is counted.
             values: flag → chosen value.
             variant: the experiment's variant; None in the search, which has no analysis.
+
+        Raises:
+            InputError: the method's program does not take these settings.
         """
         flags = self.flags(method, task, values, variant or {}) | program_of(method).flags
         caches = flags.pop("cache_teacher", False)
-        folder = self.output_dir / place / task
         given = ["--copy_teacher", *words(flags), "--seed", str(seed)]
         if caches:
-            given += ["--cache_teacher", str(folder / "cache")]
+            given += ["--cache_teacher", str(self.output_dir / place / task / "cache")]
+        try:
+            identified = identity(method, ("--task_name", task, "--data_dir", "", "--output_dir", "", *given))
+        except InputError as error:
+            raise InputError(f"{method} on {task}: {error}") from error
         if method in WITH_MEMORY:
-            given += ["--teacher_memory_path", str(self.memory(place, task, variant or {}).folder)]
-        identified = identity(method, ["--task_name", task, "--data_dir", "", "--output_dir", "", *given])
+            given += ["--teacher_memory_path", str(self.memory(place, task, identified).folder)]
         changed = {**values, **(variant or {})}
         label = "-".join(f"{name}{_short(value)}" for name, value in sorted(changed.items()) if name in flags)[:100]
-        root = "search" if variant is None else "final"
+        results = self.results("search" if variant is None else "final")
+        root = results.stem if variant is None else "final"
         name = f"{root}/{task}/{method}/{label or 'plain'}-{json_hash(identified)[:8]}/seed-{seed}"
-        results = self.output_dir / ("search.csv" if variant is None else "results.csv")
         own = self.output_dir / name
         command = (
-            program_of(method).script, "--model_name_or_path", str(folder / "teacher"),
+            program_of(method).script, "--model_name_or_path", str(self.teacher(place, task).folder),
             "--model_name_or_path_for_copy", self.base, "--do_train", "--do_eval", "--skip_teacher_eval",
             "--results_file", str(results), *self.common(place, task, own), *given,
             *([] if variant is None else ["--log_relations"]),
         )
-        commands = (command,) if variant is None else (command, self.analysis(task, method, seed, own, name, flags))
+        commands = (command,) if variant is None else (command, self.analysis(task, own, name, flags))
         return Cell("student", stage, task, method, seed, name, commands, own, identified, results)
 
-    def analysis(self, task, method, seed, folder, name, flags):
-        """The command that measures what a student of the final runs took over from its teacher."""
+    def analysis(self, task, folder, name, flags):
+        """The command that measures what a model of the final runs took over from its teacher."""
         given = {key: flags[key] for key in ("max_seq_length", "do_lower_case", "mask_padding", "no_cuda") if key in flags}
-        return ("scripts/analyse.py", "--model_name_or_path", str(self.output_dir / "final" / task / "teacher"),
-                "--student_model_name_or_path", str(folder), "--task_name", task, "--data_dir", self.data_dir,
-                "--output_file", str(self.analysis_file(name)), "--curves", str(self.output_dir / "runs"), *words(given))
+        teacher = self.teacher("final", task).folder
+        curves = [] if folder == teacher else ["--curves", str(self.output_dir / "runs")]
+        return ("scripts/analyse.py", "--model_name_or_path", str(teacher), "--student_model_name_or_path", str(folder),
+                "--task_name", task, "--data_dir", self.data_dir, "--output_file", str(self.analysis_file(name)), *curves,
+                *words(given))
 
     def analysis_file(self, name):
         """Where the analysis of a final cell lies."""
@@ -156,31 +182,66 @@ class Workplace:
 
     def teacher_analysis(self, task):
         """The cell that compares a teacher with itself, for the heat maps."""
-        flags = self.flags("teacher", task)
-        folder = self.output_dir / "final" / task / "teacher"
-        name = f"final/{task}/teacher-analysis"
-        command = self.analysis(task, "teacher", TEACHER_SEED, folder, name, flags)
+        teacher = self.teacher("final", task)
+        name = f"{teacher.name}-analysis"
+        command = self.analysis(task, teacher.folder, name, self.flags("FSD_L", task))
         return Cell("analysis", "teachers (analysis)", task, "teacher", TEACHER_SEED, name, (command,), self.analysis_file(name))
 
+    def is_built(self, cell):
+        """Whether what a split, teacher, memory or analysis writes is there; for a memory, that of the teacher that is there."""
+        if cell.kind == "memory":
+            command = cell.commands[0]
+            model = Path(command[command.index("--model_name_or_path") + 1]) / WEIGHTS
+            made_from = _teacher_of(cell.folder / "memory.safetensors")
+            return made_from is not None and model.is_file() and made_from == _weights_hash(model, model.stat().st_mtime_ns)
+        files = {"split": "split.json", "teacher": WEIGHTS}
+        return (cell.folder / files[cell.kind]).is_file() if cell.kind in files else cell.folder.is_file()
 
-def is_built(cell):
-    """Whether what a split, teacher or memory writes is there."""
-    files = {"split": "split.json", "teacher": "model.safetensors", "memory": "memory.safetensors"}
-    return (cell.folder / files[cell.kind]).exists() if cell.kind in files else cell.folder.exists()
+
+def startable(cell):
+    """The cell as it is to start. One that once finished, but whose row or files are gone, must not take itself for done."""
+    path = cell.folder / RECORD_FILE
+    try:
+        finished = cell.kind in ("teacher", "memory", "student") and read_json(path).get("finished")
+    except (InputError, AttributeError):  # there is none yet, or the program tells what is wrong with it
+        return cell
+    first, *rest = cell.commands
+    return replace(cell, commands=(tuple(word for word in first if word != "--resume"), *rest)) if finished else cell
+
+
+def _teacher_of(path):
+    """The hash of the teacher that a memory file was built from; None if there is no such file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["memory"])["teacher_hash"]
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError):
+        return None
+
+
+@cache
+def _weights_hash(path, changed_at):
+    return tensor_hash(load_file(path))
 
 
 def main_metric_of(task):
     """The column that a task's settings are chosen by; MNLI's is that of its matched half."""
-    from fsd.glue.metrics import main_metric
-
     return main_metric(find_task(task))
+
+
+def score_of(row):
+    """The score that a row's settings are chosen by, −∞ where it is missing or no finite number."""
+    try:
+        score = float(row[main_metric_of(row["task"])])
+    except ValueError:
+        return -math.inf
+    return score if math.isfinite(score) else -math.inf
 
 
 def row_flags(row):
     """The flags of a results row; an empty dictionary for a row of an older version."""
     try:
         flags = json.loads(row["flags"] or "{}")
-    except json.JSONDecodeError:
+    except ValueError:
         return {}
     return flags if isinstance(flags, dict) else {}
 

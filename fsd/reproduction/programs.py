@@ -1,6 +1,6 @@
 """Which program trains which method, and with which flags. Imports nothing heavy."""
 
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -12,27 +12,31 @@ from fsd.cli.settings import WITHOUT_INFLUENCE, identifying_flags
 
 @dataclass(frozen=True)
 class Program:
-    """A script, the function that makes its parser, the flags that make it train one method, and those that it then refuses."""
+    """A script, the function that makes its parser, the flags that make it train one method, and those that it then refuses.
+
+    A weight of ``above_zero`` would make it another method if it were 0.
+    """
 
     script: str
     parser: Callable
     flags: dict
     refused: frozenset = frozenset()
+    above_zero: frozenset = frozenset()
 
 
-RKD_WEIGHTS, RELEASED = {"rkd_distance", "rkd_angle"}, frozenset({"released_intra"})
+RKD_WEIGHTS, RELEASED, BETA = {"rkd_distance", "rkd_angle"}, frozenset({"released_intra"}), frozenset({"beta"})
 NO_TEACHER = frozenset({"alpha", "temperature", "beta", "cache_teacher", *RKD_WEIGHTS})
 PROGRAMS = {
     "fine-tuning": Program("scripts/run_baseline.py", baseline_parser, {"method": "fine-tuning"}, NO_TEACHER),
-    "KD": Program("run_glue_intra_inter.py", intra_inter_parser, {"beta": 0}, RELEASED),
+    "KD": Program("run_glue_intra_inter.py", intra_inter_parser, {"beta": 0}, RELEASED | {"internal"}),
     "PKD": Program("scripts/run_baseline.py", baseline_parser, {"method": "pkd"}, frozenset(RKD_WEIGHTS)),
     "RKD": Program("scripts/run_baseline.py", baseline_parser, {"method": "rkd"}, frozenset({"beta"})),
     "MiniLM": Program("scripts/run_baseline.py", baseline_parser, {"method": "minilm"}, frozenset(RKD_WEIGHTS)),
-    "FSD_I": Program("run_glue_intra_inter.py", intra_inter_parser, {"internal": True}),
-    "FSD_L": Program("run_glue_intra_inter.py", intra_inter_parser, {"internal": False}, RELEASED),
-    "FSD_G": Program("run_glue_global.py", global_parser, {}),
-    "FSD_IL": Program("run_glue_all.py", all_parser, {"gamma_g": 0}),
-    "FSD_ILG": Program("run_glue_all.py", all_parser, {}),
+    "FSD_I": Program("run_glue_intra_inter.py", intra_inter_parser, {"internal": True}, above_zero=BETA),
+    "FSD_L": Program("run_glue_intra_inter.py", intra_inter_parser, {"internal": False}, RELEASED, BETA),
+    "FSD_G": Program("run_glue_global.py", global_parser, {}, above_zero=BETA),
+    "FSD_IL": Program("run_glue_all.py", all_parser, {"gamma_g": 0}, above_zero=BETA | {"gamma_i", "gamma_l"}),
+    "FSD_ILG": Program("run_glue_all.py", all_parser, {}, above_zero=BETA | {"gamma_i", "gamma_l", "gamma_g"}),
 }
 TEACHER = Program("scripts/finetune_teacher.py", finetuning_parser, {})
 MEMORY = Program("train_memory.py", memory_parser, {}, frozenset({"num_train_epochs", "save_steps"}))  # without effect there
@@ -52,11 +56,42 @@ def parser_of(method):
 
 
 @cache
-def flag_names(method):
-    """The flags of a method that an experiment file may set: those that decide the result, and no names of files."""
+def actions(method):
+    """Flag → argparse action, for the flags of a method that an experiment file may set: those that decide the result.
+
+    All are numbers or switches; ``cache_teacher`` is a switch too, as the reproduction names the folder.
+    """
     program = program_of(method)
-    names = {action.dest for action in parser_of(method)._actions} - {"help", "task_name", "method", "seed", *program.flags}
-    return frozenset(names - (WITHOUT_INFLUENCE - HARMLESS) - program.refused)
+    left_out = {"task_name", "seed", "copy_teacher", *program.flags, *program.refused, *(WITHOUT_INFLUENCE - HARMLESS)}
+    return {action.dest: action for action in parser_of(method)._actions
+            if action.dest not in left_out and (_is_switch(action) or action.type is not None)}
+
+
+def flag_names(method):
+    """The names of :func:`actions`."""
+    return actions(method).keys()
+
+
+def _is_switch(action):
+    return action.const is True or action.dest == "cache_teacher"
+
+
+def refusal(method, flag, value):
+    """Why a method cannot be trained with this value of a flag; None if it can."""
+    action = actions(method)[flag]
+    if _is_switch(action):
+        return None if isinstance(value, bool) else f"{value!r} is neither true nor false"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"{value!r} is not a number"
+    if flag in program_of(method).above_zero and value == 0:
+        return f"without {flag} it is not {method}; give it a value above 0"
+    if (method, flag, value) == ("KD", "alpha", 1):
+        return "with alpha 1 there is no teacher; give it a value below 1"
+    try:
+        action.type(str(value))
+    except ArgumentTypeError as error:
+        return str(error)
+    return None
 
 
 def words(flags):
@@ -65,15 +100,26 @@ def words(flags):
     return [word for name, value in given for word in ([name] if value is True else [name, str(value)])]
 
 
+@cache
 def identity(method, arguments):
-    """The flags that identify a run of these words of a command line, as its results row keeps them."""
+    """The flags that identify a run of these words of a command line, a tuple, as its results row keeps them."""
     args = parser_of(method).parse_args(arguments, Namespace())
     if program_of(method).parser is baseline_parser:
         settle_baseline(args)
     return identifying_flags(args)
 
 
-def is_same_run(method, row_flags, flags):
-    """Whether a row's flags are these. A flag that an older row does not have counts with its default."""
+@cache
+def defaults(method):
+    """Flag → default, for all flags of a method's program."""
     parser = parser_of(method)
-    return set(row_flags) <= set(flags) and all(row_flags.get(name, parser.get_default(name)) == v for name, v in flags.items())
+    return {action.dest: parser.get_default(action.dest) for action in parser._actions}
+
+
+def is_same_run(method, row_flags, flags):
+    """Whether a row's flags are these. A flag that an older row does not have counts with its default.
+
+    A row without any flags is of a version that did not tell them, so that nobody knows its settings.
+    """
+    own, known = defaults(method), bool(row_flags) and row_flags.keys() <= flags.keys()
+    return known and all(row_flags.get(name, own.get(name)) == value for name, value in flags.items())

@@ -8,18 +8,34 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
+from fsd.glue.tasks import TASKS
 from fsd.records.output_folder import checkpoints, remove_checkpoint
-from fsd.reproduction.cells import PROJECT, STUDENT_FILES
+from fsd.reproduction.cells import PROJECT, STUDENT_FILES, Cell
+from fsd.reproduction.chosen import write_chosen
 from fsd.reproduction.timing import Rates
-from fsd.system.files import write_json, write_text
+from fsd.system.errors import InputError
+from fsd.system.files import read_json, write_json
 from fsd.system.logs import duration, progress_bar
 from fsd.system.signals import Stopped, noting_signals
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
+TASK_NAMES = {task.name for task in TASKS}
+
+
+@dataclass
+class Running:
+    """A cell's process, the commands that follow, and its log with the place where this process began to write."""
+
+    cell: Cell
+    commands: tuple
+    process: subprocess.Popen
+    log: Path
+    start: int
 
 
 class Runner:
@@ -35,83 +51,94 @@ class Runner:
     def __init__(self, plan, slots, lock, keep_students):
         self.plan, self.slots, self.lock, self.keep_students = plan, slots, lock, keep_students
         self.output_dir = plan.workplace.output_dir
-        self.running = {}  # slot → (cell, commands that are left, process, log)
+        self.running = {}  # slot → Running
         self.failed = {}  # cell's name → last line of its log
         self.ended = set()  # names of cells that ended with status 0
+        self.earlier = self._failures_of_others()
 
     def run(self):
-        """Run all cells; returns those that failed: name → last line of the log.
+        """Run all cells; returns what failed: name of a cell, or of a search that chose nothing → why.
 
         Raises:
             Stopped: a signal arrived; the running cells have saved a checkpoint each.
         """
-        progress = self.plan.look()
-        self._note(progress)
-        total = sum(counts["all"] for counts in progress.counts.values())
-        with noting_signals() as signals, progress_bar(total=total, desc="cells", unit="cell") as bar:
-            while True:
-                self._start(progress)
-                if not self.running:
-                    return self.failed
-                while not signals and not self._poll():
-                    time.sleep(POLL_SECONDS)
-                if signals:
-                    self._stop()
-                    raise Stopped(signals[0], ": the same command goes on from here")
-                progress = self._look_again()
-                self._note(progress)
-                done = sum(counts["done"] + counts["failed"] for counts in progress.counts.values())
-                bar.total = sum(counts["all"] for counts in progress.counts.values())
-                bar.update(done - bar.n)
-                left = Rates(self.plan).seconds_left(progress) / len(self.slots)
-                bar.set_postfix_str(f"{duration(left)} left" if left else "")
-                if bar.disable:
-                    logger.info("%d of %d cells done%s", done, bar.total, f", {duration(left)} left" if left else "")
+        progress = self._look()
+        with noting_signals() as signals, progress_bar(total=0, desc="cells", unit="cell") as bar:
+            try:
+                while True:
+                    self._show(progress, bar)
+                    self._start(progress)
+                    if not self.running:
+                        return self.failed | progress.stuck
+                    while not signals and not self._poll():
+                        time.sleep(POLL_SECONDS)
+                    if signals:
+                        raise Stopped(signals[0], ": the same command goes on from here")
+                    progress = self._look()
+            finally:
+                self._stop()  # also after an error, as a full disk
 
-    def _look_again(self):
+    def _look(self):
         """The plan's progress. A cell that ended well but left nothing counts as failed, so that it is not started for ever."""
         progress = self.plan.look(self.failed)
         if empty := {cell.name for cell in progress.ready} & self.ended:
             self.failed |= dict.fromkeys(empty, "it ended, but its results row or its files are not there")
             progress = self.plan.look(self.failed)
+        running = {run.cell.name for run in self.running.values()}
+        for cell in progress.leftovers:  # of calls that were killed before they cleaned up, or of other machines
+            if cell.name not in running:
+                self._clean(cell)
+        self._note(progress)
         return progress
+
+    def _show(self, progress, bar):
+        """Move the bar on."""
+        counts = progress.counts.values()
+        done = sum(count["done"] + count["failed"] for count in counts)
+        bar.total = sum(count["all"] for count in counts)
+        bar.update(done - bar.n)
+        left = Rates(self.plan).seconds_left(progress) / len(self.slots)
+        bar.set_postfix_str(f"{duration(left)} left" if left else "")
+        if bar.disable:
+            logger.info("%d of %d cells done%s", done, bar.total, f", {duration(left)} left" if left else "")
 
     def _start(self, progress):
         """Start ready cells in the free slots."""
-        names = {cell.name for cell, *_ in self.running.values()}
+        names = {run.cell.name for run in self.running.values()}
         ready = [cell for cell in progress.ready if cell.name not in names]
         for slot in range(len(self.slots)):
             if slot not in self.running and ready:
                 cell = ready.pop(0)
                 logger.info("starts %s", cell.name)
-                log = self.output_dir / "logs" / f"{cell.name}.log"
-                log.parent.mkdir(parents=True, exist_ok=True)
-                self._launch(slot, cell, list(cell.commands), log)
+                self._launch(slot, cell, cell.commands)
 
-    def _launch(self, slot, cell, commands, log):
+    def _launch(self, slot, cell, commands):
+        log = self.output_dir / "logs" / f"{cell.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as file:
+            start = file.tell()
             process = subprocess.Popen(
                 command_line(commands[0]), env=os.environ | self.slots[slot], stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                 start_new_session=True, pass_fds=(self.lock,),
             )
-        self.running[slot] = cell, commands[1:], process, log
+        self.running[slot] = Running(cell, commands[1:], process, log, start)
 
     def _poll(self):
         """Look after the running processes; returns whether any cell has ended."""
         ended = False
-        for slot, (cell, commands, process, log) in list(self.running.items()):
-            if process.poll() is None:
+        for slot, run in list(self.running.items()):
+            if run.process.poll() is None:
                 continue
             del self.running[slot]
-            if process.returncode:
-                self.failed[cell.name] = last_line(log) or f"exit status {process.returncode}"
-                logger.warning("%s failed: %s", cell.name, self.failed[cell.name])
+            if run.process.returncode:
+                self.failed[run.cell.name] = reason_of(run)
+                logger.warning("%s failed: %s", run.cell.name, self.failed[run.cell.name])
                 ended = True
-            elif commands:
-                self._launch(slot, cell, commands, log)
+            elif run.commands:
+                self._launch(slot, run.cell, run.commands)
             else:
-                self._clean(cell)
-                self.ended.add(cell.name)
+                self._clean(run.cell)
+                self.ended.add(run.cell.name)
                 ended = True
         return ended
 
@@ -125,15 +152,34 @@ class Runner:
 
     def _stop(self):
         """End the running processes; training saves a checkpoint first."""
-        for _, _, process, _ in self.running.values():
-            process.send_signal(signal.SIGTERM)
-        for _, _, process, _ in self.running.values():
-            process.wait()
+        for run in self.running.values():
+            run.process.send_signal(signal.SIGTERM)
+        for run in self.running.values():
+            run.process.wait()
 
     def _note(self, progress):
         """Write what is chosen so far and what failed."""
-        write_chosen(self.output_dir / "chosen.toml", progress.chosen, "dev" if self.plan.workplace.select_on_dev else "held-out")
-        write_json(self.output_dir / "failed.json", self.failed)
+        plan = self.plan
+        write_chosen(self.output_dir / "chosen.toml", progress.chosen, plan.selected_on, plan.tasks, plan.methods)
+        failed = {name.removeprefix("final/"): line for name, line in (self.failed | progress.stuck).items()}
+        write_json(self.output_dir / "failed.json", self.earlier | failed)
+
+    def _failures_of_others(self):
+        """What failed.json tells of cells that are not this call's: of other tasks, methods or seeds."""
+        path = self.output_dir / "failed.json"
+        known = read_json(path) if path.exists() else {}
+        if not isinstance(known, dict):
+            raise InputError(f"{path} does not map cells to messages; move it away")
+        mine = {f"{task}/{method}" for task in self.plan.tasks for method in self.plan.methods}
+        seeds = {f"seed-{seed}" for seed in self.plan.seeds}
+
+        def is_mine(name):
+            parts = name.split("/")
+            if len(parts) == 4 and parts[0] in TASK_NAMES:
+                return "/".join(parts[:2]) in mine and parts[3] in seeds
+            return any(task in parts for task in self.plan.tasks)  # the search, a teacher: tried again where they are needed
+
+        return {name: line for name, line in known.items() if not is_mine(name)}
 
 
 def command_line(command):
@@ -146,23 +192,15 @@ def shell_line(cell):
     return " && ".join(shlex.join(command_line(command)) for command in cell.commands)
 
 
-def last_line(log):
-    """The last line of a log file that is not empty."""
-    lines = [line for line in Path(log).read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
-
-
-def write_chosen(path, chosen, selected_on):
-    """Write the chosen values as TOML."""
-    lines = ["# The settings that the search chose. reproduce.py --chosen takes this file.", f'selected_on = "{selected_on}"', ""]
-    for task, methods in chosen.items():
-        for method, values in methods.items():
-            lines += [f'["{task}"."{method}"]', *(f"{flag} = {_toml(value)}" for flag, value in values.items()), ""]
-    write_text(path, "\n".join(lines))
-
-
-def _toml(value):
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+def reason_of(run):
+    """Why a process failed: the last line that it wrote, and the signal that ended it if there was one."""
+    with open(run.log, "rb") as file:
+        file.seek(run.start)
+        lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    status, last = run.process.returncode, lines[-1].strip() if lines else "it wrote nothing"
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}; before that: {last}"
+    return last if lines else f"exit status {status}; {last}"
 
 
 def slots_of(jobs):
@@ -172,7 +210,7 @@ def slots_of(jobs):
     if gpus := torch.cuda.device_count():
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
         names = named.split(",") if named else [str(number) for number in range(gpus)]
-        return [{"CUDA_VISIBLE_DEVICES": name} for name in names for _ in range(jobs or 1)]
+        return [{"CUDA_VISIBLE_DEVICES": name.strip()} for name in names[:gpus] for _ in range(jobs or 1)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     jobs = jobs or 1
     return [{"OMP_NUM_THREADS": str(max(1, cores // jobs))}] * jobs
@@ -189,6 +227,8 @@ def counts_table(progress, rates):
         hours = f"{to_come[stage] / 3600:.1f}" if to_come[stage] else ""
         lines.append(f"{stage:<24}{counts['all']:>7}{counts['done']:>7}{counts['failed']:>8}{rest:>9}{hours:>8}")
     total = sum(to_come.values())
-    lines.append(f"{total / 3600:.1f} hours of students in all, one after the other" if total else
-                 "no run is done yet, so the time is not known; --seconds_per_step gives a rate")
+    if total:
+        lines.append(f"{total / 3600:.1f} hours of students in all, one after the other")
+    elif progress.to_come:
+        lines.append("no run is done yet, so the time is not known; --seconds_per_step gives a rate")
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from statistics import mean
 
 from fsd.glue.files import find_split
 from fsd.glue.tasks import find_task
+from fsd.reproduction.plan import FINAL
 from fsd.system.errors import InputError
 
 HELD_OUT_SHARE = 0.2  # what scripts/hold_out.py holds out by default
@@ -23,8 +24,7 @@ class Rates:
         self.measured = {}
         for (_, task, method, _), rows in plan.rows.items():
             for row in rows:
-                if row["role"] == "student" and row["seconds"] and row["steps"] not in ("", "0"):
-                    rate = float(row["seconds"]) / int(row["steps"])
+                if row["role"] == "student" and (rate := rate_of(row)):
                     for key in ((task, method), (task, None), (None, method), (None, None)):
                         self.measured.setdefault(key, []).append(rate)
 
@@ -35,10 +35,12 @@ class Rates:
                      if key in self.measured), self.default)
         if rate is None:
             return None
-        epochs, max_steps, batch = setting or self._typical(task, method)
+        epochs, max_steps, batch, most = setting or self._typical(task, method)
         if max_steps > 0:
             return rate * max_steps
-        examples = self._examples(task) * (1 if stage == "final runs" else 1 - HELD_OUT_SHARE)
+        held_out = 0 if stage == FINAL or self.plan.workplace.select_on_dev else HELD_OUT_SHARE
+        examples = self._examples(task) * (1 - held_out)
+        examples = min(examples, most) if most > 0 else examples
         return rate * math.ceil(epochs * math.ceil(examples / batch))
 
     def seconds_left(self, progress):
@@ -46,17 +48,13 @@ class Rates:
         return sum(self.seconds(entry) or 0 for entry in progress.to_come)
 
     def _typical(self, task, method):
-        cell = self.plan.workplace.student("final", "final runs", task, method, 0, self._placeholders(method), {})
-        return cell.steps_setting
-
-    def _placeholders(self, method):
-        """Values for what the search has not chosen: only their presence matters for the time, but for the epochs' mean."""
-        values = {"PKD": {"beta": 1}, "MiniLM": {"beta": 1}, "RKD": {"rkd_distance": 1}}.get(method, {})
+        """The steps setting of a student whose settings are not chosen yet, with the mean of the epochs that are tried."""
         epochs = [
-            epochs for stage in self.plan.workplace.experiment.stages if stage.method in (method, "KD")
-            for own in stage.candidates("") if isinstance(epochs := own.get("num_train_epochs"), int | float)
+            value for stage in self.plan.stages if stage.method == method or "num_train_epochs" in stage.keep
+            for flag, value in stage.entries if flag == "num_train_epochs" and isinstance(value, int | float)
         ]
-        return values | ({"num_train_epochs": mean(epochs)} if epochs else {})
+        values = self.plan.example(method) | ({"num_train_epochs": mean(epochs)} if epochs else {})
+        return self.plan.workplace.student("final", FINAL, task, method, 0, values, {}).steps_setting
 
     def _examples(self, task):
         """Training examples of a task, by the lines of its file."""
@@ -68,3 +66,12 @@ class Rates:
             except (OSError, InputError):
                 self.examples[task] = known.rows["train"]
         return self.examples[task]
+
+
+def rate_of(row):
+    """The measured rate of a results row, 0 where it does not tell one."""
+    try:
+        rate = float(row["seconds"]) / int(row["steps"])
+    except (ValueError, ZeroDivisionError):
+        return 0
+    return rate if math.isfinite(rate) and rate > 0 else 0

@@ -1,0 +1,55 @@
+"""chosen.toml: the settings that a search chose, for each task and method."""
+
+from fsd.reproduction.experiment_file import check_flags, check_method, read_toml, refuse_unknown, task_named
+from fsd.reproduction.programs import flag_names
+from fsd.system.errors import InputError
+from fsd.system.files import write_text
+
+SELECTIONS = ("held-out", "dev")
+
+
+def read_chosen(path):
+    """(selected_on, {task: {method: {flag: value}}}) of a chosen.toml.
+
+    Raises:
+        InputError: it cannot be read, or something in it is unknown or no value of its flag.
+    """
+    try:
+        content = read_toml(path)
+        selected_on = content.pop("selected_on", None)
+        if selected_on not in SELECTIONS:
+            raise InputError(f"selected_on is not one of {', '.join(SELECTIONS)}")
+        chosen = {}
+        for name, methods in content.items():
+            refuse_unknown(methods, methods, name)
+            chosen[task_named(name, "the file")] = methods
+            for method, values in methods.items():
+                check_method(method, name)
+                refuse_unknown(values, flag_names(method), f"{name}.{method}")
+                check_flags(values, [method], f"{name}.{method}")
+        return selected_on, chosen
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def write_chosen(path, chosen, selected_on, tasks, methods):
+    """Write the chosen values as TOML. Of these tasks and methods, what an earlier call left there is replaced.
+
+    Values of other tasks and methods stay, if the same data selected them.
+    """
+    merged = {}
+    if path.exists():
+        before, earlier = read_chosen(path)
+        merged = earlier if before == selected_on else {}
+    for task in tasks:
+        kept = {method: values for method, values in merged.get(task, {}).items() if method not in methods}
+        merged[task] = kept | chosen.get(task, {})
+    lines = ["# The settings that the search chose. reproduce.py --chosen takes this file.", f'selected_on = "{selected_on}"', ""]
+    for task, of_task in merged.items():
+        for method, values in of_task.items():
+            lines += [f'["{task}"."{method}"]', *(f"{flag} = {_toml(value)}" for flag, value in values.items()), ""]
+    write_text(path, "\n".join(lines))
+
+
+def _toml(value):
+    return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -18,11 +18,10 @@ from fsd.cli.arguments import add_hardware_arguments
 from fsd.cli.parser import Parser
 from fsd.glue.tasks import METRIC_NAMES, find_task
 from fsd.records.results import path_of_row, read_results
+from fsd.report.names import METHODS
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import check_folder, read_json, written_whole
 
-METHODS = ("teacher", "fine-tuning", "KD", "FSD_I", "FSD_L", "FSD_G", "FSD_IL", "FSD_ILG")
-COLORS = dict(zip(METHODS, ("#888888", "#56b4e9", "#000000", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00"), strict=True))
 PANELS = {
     "task_loss": "task loss", "dark_knowledge": "dark knowledge", "intra": "intra-feature loss",
     "local_inter": "local inter-feature loss", "global_cosine": "global inter-feature loss, cosine part",
@@ -214,6 +213,8 @@ def draw(results, curves, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    from fsd.report.style import COLORS
+
     figure, axes = pyplot.subplots(2, 3, figsize=(13, 7), layout="constrained")
     draw_scores(axes.flat[0], results)
     for panel, (loss, title) in zip(axes.flat[1:], PANELS.items(), strict=True):
@@ -234,6 +235,7 @@ def draw(results, curves, path):
 def draw_scores(panel, results):
     """Bars of the task's main dev metric, with a dashed line at the teacher's."""
     from fsd.glue.metrics import main_metric
+    from fsd.report.style import COLORS
 
     task = find_task(next(iter(results.values()))["task"])
     name = main_metric(task)

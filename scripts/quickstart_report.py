@@ -20,6 +20,7 @@ from fsd.cli.arguments import add_hardware_arguments
 from fsd.cli.parser import Parser
 from fsd.glue.tasks import METRIC_NAMES, find_task
 from fsd.records.results import path_of_row, read_results
+from fsd.report.names import METHODS
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import check_folder, read_json, written_whole
 

@@ -40,6 +40,14 @@ def test_every_method_and_the_relations_are_timed(benchmark, monkeypatch, tmp_pa
     assert with_inference == list(benchmark.tables.TABLE_8)
 
 
+def test_the_build_of_the_memory_is_timed(benchmark):
+    from benchmarks import memory
+
+    (row,) = memory.measure_memory(benchmark.sizes, CPU)
+    assert row["examples"] == 64 and len(row["ratios"]) == 5
+    assert all(middle > 0 for _, middle, _ in row["ratios"].values())
+
+
 def test_the_rows_of_the_methods_table(benchmark):
     rows = benchmark.tables.method_rows(compiles=False, on_gpu=False)
     assert [method for method, flags, _ in rows if not flags] == list(benchmark.training.METHODS)

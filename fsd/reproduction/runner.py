@@ -15,6 +15,7 @@ from fsd.glue.tasks import TASKS
 from fsd.records.output_folder import checkpoints, remove_checkpoint
 from fsd.reproduction.cells import PROJECT, STUDENT_FILES, Cell
 from fsd.reproduction.chosen import write_chosen
+from fsd.reproduction.programs import PROGRAMS
 from fsd.reproduction.timing import Rates
 from fsd.system.errors import InputError
 from fsd.system.files import read_json, write_json
@@ -170,14 +171,13 @@ class Runner:
         known = read_json(path) if path.exists() else {}
         if not isinstance(known, dict):
             raise InputError(f"{path} does not map cells to messages; move it away")
-        mine = {f"{task}/{method}" for task in self.plan.tasks for method in self.plan.methods}
         seeds = {f"seed-{seed}" for seed in self.plan.seeds}
 
         def is_mine(name):
-            parts = name.split("/")
-            if len(parts) == 4 and parts[0] in TASK_NAMES:
-                return "/".join(parts[:2]) in mine and parts[3] in seeds
-            return any(task in parts for task in self.plan.tasks)  # the search, a teacher: tried again where they are needed
+            task, *rest = name.split("/")
+            if task in TASK_NAMES and rest and rest[0] in PROGRAMS:
+                return task in self.plan.tasks and rest[0] in self.plan.methods and (len(rest) < 3 or rest[2] in seeds)
+            return not set(self.plan.tasks).isdisjoint(name.split("/"))  # the search, a teacher: tried again where needed
 
         return {name: line for name, line in known.items() if not is_mine(name)}
 

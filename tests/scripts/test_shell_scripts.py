@@ -149,6 +149,39 @@ def test_without_a_task_of_glue_there_is_one_usage_line(name, arguments):
     assert errors.startswith(f"usage: bash scripts/{name}.sh CoLA|") and errors.count("\n") == 1
 
 
+@pytest.fixture
+def slurm_array(tmp_path):
+    """Call ``slurm_array(task, file)``: what Slurm does with one task of an array, in a folder with a space."""
+    srun = tmp_path / "bin/srun"
+    srun.parent.mkdir()
+    srun.write_text('#!/usr/bin/env bash\nexec "$@"\n')
+    srun.chmod(0o755)
+    folder = tmp_path / "the project"
+    folder.mkdir()
+
+    def run(task, *arguments):
+        return folder, bash("reproduce.sbatch", *arguments, PATH=f"{srun.parent}:{os.environ['PATH']}",
+                            SLURM_SUBMIT_DIR=folder, **({"SLURM_ARRAY_TASK_ID": task} if task else {}))
+
+    return run
+
+
+def test_a_task_of_an_array_runs_its_own_line(slurm_array, tmp_path):
+    cells = tmp_path / "the cells"
+    cells.write_text("touch one\ntouch 'a b' && touch \"$(echo two)\"\nfalse && touch three\n")
+    folder, ended = slurm_array(2, cells)
+    assert ended == (0, "", "") and {path.name for path in folder.iterdir()} == {"a b", "two"}
+    assert slurm_array(3, cells)[1][0] == 1
+
+
+@pytest.mark.parametrize(("task", "arguments", "words"), [
+    (9, ["/dev/null"], "no line 9"), (1, [], "usage"), (None, ["x"], "usage"),
+])
+def test_a_task_without_a_line_is_told(slurm_array, task, arguments, words):
+    _, (status, printed, errors) = slurm_array(task, *arguments)
+    assert status == 2 and printed == "" and words in errors and errors.count("\n") == 1
+
+
 # An interpreter that makes environments and installs without doing either, and keeps a record of what it was asked.
 PRETENDER = """#!/usr/bin/env bash
 case "$1 ${2:-}" in
@@ -266,7 +299,7 @@ NOT_ON_MACOS = {
     "GNU flag": r"\b(cp|mv|ln) (.* )?-\w*[tT]\b|\bxargs (.* )?-\w*r|\bsort (.* )?-\w*V",
     "Linux command": r"(^|[|;&(]) *(nproc|timeout|tac|shuf|flock|setsid|sha256sum|md5sum)\b",
 }
-SCRIPTS = sorted((ROOT / "scripts").glob("*.sh")) + [ROOT / "scripts/slurm.sbatch"]
+SCRIPTS = sorted((ROOT / "scripts").glob("*.sh")) + sorted((ROOT / "scripts").glob("*.sbatch"))
 
 
 def code_lines(text):

@@ -14,8 +14,6 @@ import statistics
 import time
 from pathlib import Path
 
-from fsd.report.findings import METHODS
-
 from fsd.cli.arguments import add_hardware_arguments
 from fsd.cli.parser import Parser
 from fsd.glue.tasks import METRIC_NAMES, find_task

@@ -8,7 +8,7 @@ import torch
 from conftest import ROOT
 
 import fsd
-from fsd.reproduction.experiment import read_experiment
+from fsd.reproduction.experiment_file import read_experiment
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 README = PAGES["README.md"]

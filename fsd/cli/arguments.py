@@ -4,7 +4,7 @@ from fsd.cli.parser import Parser, number, positive_or_unset
 from fsd.glue.tasks import TASKS
 
 MASK_PADDING_HELP = (
-    "leave padding out of every structure and cut each batch to its longest example: much faster for short texts. Build "
+    "leave padding out of every structure, and out of the batches: much faster for short texts. Build "
     "the teacher memory and train the student with the same setting"
 )
 

@@ -38,6 +38,7 @@ def numeric_flags():
     return {
         "run_glue_intra_inter.py": distilling, "run_glue_global.py": [*distilling, "gamma_m"],
         "run_glue_all.py": [*distilling, "gamma_m", "gamma_i", "gamma_l", "gamma_g"], "scripts/finetune_teacher.py": training,
+        "scripts/run_baseline.py": [*distilling, "rkd_distance", "rkd_angle"],
         "train_memory.py": (
             "max_seq_length max_train_samples logging_steps num_centroid memory_num_train_epochs memory_tolerance "
             "feature_cache_gb per_gpu_train_batch_size per_gpu_memory_train_batch_size seed num_train_epochs save_steps"
@@ -51,7 +52,8 @@ def numeric_flags():
 
 SWITCHES = (
     "do_train do_eval do_predict evaluate_during_training eval_all_checkpoints overwrite_output_dir overwrite_cache "
-    "copy_teacher do_layerwise mask_padding group_by_length fp16 bf16 no_cuda do_lower_case skip_teacher_eval internal"
+    "copy_teacher do_layerwise mask_padding group_by_length fp16 bf16 no_cuda do_lower_case skip_teacher_eval internal "
+    "released_intra log_relations"
 ).split()
 SETTINGS = {
     "model_name_or_path_for_copy": ("teacher", "student"), "student_config_name": ("student/config.json", "teacher"),
@@ -59,6 +61,7 @@ SETTINGS = {
     "cache_teacher": ("ram", "cache"), "output_dir": ("out", "student", "memory", "teacher", "data", "cache", "runs"),
     "alpha": ("1", "0"), "beta": ("0",), "gamma_g": ("0",), "gamma_m": ("0", "1"), "gamma_i": ("0",), "gamma_l": ("0",),
     "teacher_memory_path": ("memory", "memory/memory.safetensors", "student", "student/student_memory.safetensors"),
+    "method": ("fine-tuning", "pkd", "rkd", "KD"), "rkd_distance": ("0", "1"), "rkd_angle": ("0", "1"),
     "tokenizer_name": ("student", "data"), "config_name": ("student", "teacher"), "task_name": ("STS-B", "MNLI", "cola"),
     "max_train_samples": ("1", "2", "1000"), "per_gpu_train_batch_size": ("1", "100"), "max_seq_length": ("8", "64", "65"),
     "student_model_type": ("bert", "gpt2"), "model_type": ("bert", "roberta"), "model_name_or_path": (None, "student"),
@@ -91,7 +94,7 @@ def paths(rng, folder):
     script = rng.choice((*MODELLED, "scripts/hold_out.py", "scripts/make_small_bert.py", "scripts/quickstart_report.py"))
     given = sound_flags(script)
     known = PATH_FLAGS if script in DISTILLING else sorted({*PATH_FLAGS[:4], "output_dir", "run_file"} | given.keys())
-    if script.startswith("scripts/") and script != "scripts/finetune_teacher.py":
+    if script.startswith("scripts/") and script not in MODELLED:
         known = [name for name, value in given.items() if isinstance(value, str)]
     name, value = rng.choice(known), rng.choice(ODD_TEXTS)
     if name in ("output_dir", "run_file", "cache_teacher", "cache_dir", "figure") and value in ("/", ".."):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 LENGTH = 16
 DISTILLING = ("run_glue_intra_inter.py", "run_glue_global.py", "run_glue_all.py")
-MODELLED = (*DISTILLING, "train_memory.py", "scripts/finetune_teacher.py")
+MODELLED = (*DISTILLING, "train_memory.py", "scripts/finetune_teacher.py", "scripts/run_baseline.py")
 CANARY = "canary"  # the file that a pickle makes if it is executed
 
 
@@ -61,6 +61,8 @@ def sound_flags(script):
     if script == "train_memory.py":
         return flags | {"num_centroid": 3}
     flags |= {"do_eval": True, "max_steps": 1}
+    if script == "scripts/run_baseline.py":
+        flags |= {"method": "minilm", "beta": 1, "skip_teacher_eval": True}
     if script in DISTILLING:
         flags |= {"beta": 1, "skip_teacher_eval": True}
     if script in DISTILLING[1:]:

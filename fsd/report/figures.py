@@ -200,7 +200,7 @@ def curves(reproduction, name, tasks, where):
             panel.grid()
             panel.locator_params(nbins=3)
             panel.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
-            panel.set_ylim(bottom=0)
+            panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
         row[0].set_ylabel(task, fontweight="bold", fontsize=9)
     for panel, relation in zip(panels[0], RELATIONS, strict=True):
         place, measure = relation.split("_")

@@ -121,10 +121,15 @@ def linear_cka(x, y, debiased=False):
     Source: the paper's Eq. 4 and 5, from Kornblith et al. 2019 (arXiv 1905.00414), section 3; the biased estimator, as in
     the released code. Debiased: Murphy et al. 2024 (arXiv 2405.01012), with the HSIC of Song et al. 2012 (JMLR 13), Eq. 5.
     """
-    if x.dim() < 2 or y.dim() < 2 or x.shape[-2] != y.shape[-2]:
-        raise ValueError(f"linear_cka takes x [..., N, P] and y [..., N, Q], not {tuple(x.shape)} and {tuple(y.shape)}")
+    check_items("linear_cka", x, y)
     with torch.autocast(x.device.type, enabled=False):
         return gram_cka(centered_gram(x), centered_gram(y), debiased)
+
+
+def check_items(name, x, y):
+    """ValueError if x and y are not features [..., N, P] and [..., N, Q] of the same items; it names the function."""
+    if x.dim() < 2 or y.dim() < 2 or x.shape[-2] != y.shape[-2]:
+        raise ValueError(f"{name} takes x [..., N, P] and y [..., N, Q], not {tuple(x.shape)} and {tuple(y.shape)}")
 
 
 def scaled(gram):

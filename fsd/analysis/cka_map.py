@@ -3,6 +3,7 @@
 import torch
 
 from fsd.analysis.features import hidden_states, mini_batches, penultimate
+from fsd.method.chance import gram_chance
 from fsd.method.cka import centered_gram, gram_cka
 from fsd.system.logs import progress_bar
 from fsd.system.random_streams import stream_seed
@@ -20,11 +21,12 @@ def heat_map(teacher, student, dataset, batch_size, max_batches, mask_padding=Fa
         mask_padding: set padded positions to zero; otherwise they count, as in the paper.
 
     Returns:
-        {"map": n lists of n numbers, "mean_diagonal", "shuffled_mean_diagonal"}. ``map[i][j]`` compares mini-batch i of
-        the teacher with mini-batch j of the student. For the last number, the student's examples are permuted within each
-        mini-batch, by a fixed seed: it is the chance level.
+        {"map": n lists of n numbers, "mean_diagonal", "shuffled_mean_diagonal", "chance_mean_diagonal"}. ``map[i][j]``
+        compares mini-batch i of the teacher with mini-batch j of the student. The last two are chance levels. For the first
+        of them, the student's examples are permuted within each mini-batch, by a fixed seed; the other is
+        :func:`fsd.chance_cka`'s.
 
-    Source: the paper's Figures 4 and 7, Table 6; the shuffled level is ours.
+    Source: the paper's Figures 4 and 7, Table 6; the chance levels are ours.
     """
     teacher_grams, student_grams = [], []
     batches = mini_batches(dataset, batch_size, max_batches)
@@ -39,6 +41,7 @@ def heat_map(teacher, student, dataset, batch_size, max_batches, mask_padding=Fa
     return {
         "map": values.tolist(), "mean_diagonal": values.diagonal().mean().item(),
         "shuffled_mean_diagonal": shuffled.mean().item(),
+        "chance_mean_diagonal": gram_chance(teacher_grams, student_grams).mean().item(),
     }
 
 

@@ -62,14 +62,15 @@ def analyse(args):
         ))
         write_json(args.output_file, facts | {
             "max_seq_length": args.max_seq_length, "mask_padding": args.mask_padding, "restoration": rate,
-            "cka": {"split": split, "batch_size": args.cka_batch_size, **cka}, "layers": {"map": layers},
+            "cka": {"split": split, "batch_size": args.cka_batch_size, **cka}, "layers": layers,
             "relations": relations, "curves": curves,
         })
-        for path, values in zip(csv_files(args.output_file), (cka["map"], layers), strict=True) if args.csv else ():
+        for path, values in zip(csv_files(args.output_file), (cka["map"], layers["map"]), strict=True) if args.csv else ():
             write_text(path, map_as_csv(values))
         logger.info(
-            "wrote %s: agreement %s, CKA %.4f (shuffled %.4f), %s", args.output_file, f"{rate['agreement']:.4f}" if rate else "–",
-            cka["mean_diagonal"], cka["shuffled_mean_diagonal"],
+            "wrote %s: agreement %s, CKA %.4f (by chance %.4f, shuffled %.4f), %s",
+            args.output_file, f"{rate['agreement']:.4f}" if rate else "–",
+            cka["mean_diagonal"], cka["chance_mean_diagonal"], cka["shuffled_mean_diagonal"],
             ", ".join(f"{name} {value:.4g}" for name, value in relations.items()),
         )
 

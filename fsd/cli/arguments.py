@@ -3,10 +3,8 @@
 from fsd.cli.parser import Parser, number, positive_or_unset
 from fsd.glue.tasks import TASKS
 
-MASK_PADDING_HELP = (
-    "leave padding out of every structure, and out of the batches: much faster for short texts. Build "
-    "the teacher memory and train the student with the same setting"
-)
+MASK_PADDING_HELP = ("leave padding out of every structure, and out of the batches: much faster for short texts. Build "
+                     "the teacher memory and train the student with the same setting")
 
 
 def add_data_arguments(parser, training=True):
@@ -156,6 +154,8 @@ def add_structure_arguments(parser):
         help="weight of the structures; 0 is plain knowledge distillation. Tune it for each task")
     group.add_argument("--do_layerwise", action="store_true",
         help="compare every student layer except the last with its teacher layer, instead of only the inputs of the last layers")
+    group.add_argument("--debiased", action="store_true",
+        help="structures with the debiased CKA, each term 1 − CKA: unrelated features then have 0 on average, not nearly 1")
     return group
 
 

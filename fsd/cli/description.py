@@ -109,6 +109,8 @@ def settings_in_use(args, objective):
     values |= {name: getattr(objective, name) for name in ("rkd_distance", "rkd_angle") if name in used}
     if "intra" in used:
         values["released_intra"] = objective.released_intra
+    if used & {"intra", "local_inter", "memory_cka"}:
+        values["debiased"] = objective.debiased
     if objective.needs_memory:
         values["gamma_m"] = objective.gamma_m
     if used & {"intra", "local_inter"}:

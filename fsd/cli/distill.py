@@ -127,8 +127,8 @@ def make_objective(args, teacher, student, weights):
         if weights.get(name, 0) and of_teacher != of_student:
             raise InputError(f"--method {name} needs the same {size} in teacher and student, not {of_teacher} and {of_student}")
     return Objective(
-        args.alpha, args.temperature, args.beta, **weights, released_intra=getattr(args, "released_intra", False), pairs=pairs,
-        default_pair=layer_pairs(*depths)[0],
+        args.alpha, args.temperature, args.beta, **weights, released_intra=getattr(args, "released_intra", False),
+        debiased=getattr(args, "debiased", False), pairs=pairs, default_pair=layer_pairs(*depths)[0],
     )
 
 

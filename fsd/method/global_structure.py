@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fsd.method.cka import at_least_float32, center, gram, gram_cka
-from fsd.method.losses import negative_log_cka, no_structure, zero_padding
+from fsd.method.losses import cka_loss, fewest_items, no_structure, zero_padding
 
 
 class MemoryProducts(NamedTuple):
@@ -45,13 +45,14 @@ def memory_products(memory):
         return MemoryProducts(offset, shifted, products.diagonal(), offset_products, norms, center(products))
 
 
-def global_inter_feature_terms(student_features, teacher_features, student_memory, teacher_memory):
+def global_inter_feature_terms(student_features, teacher_features, student_memory, teacher_memory, debiased=False):
     """The parts of L_G: mean squared differences of distances and of cosines to the centroids, and the CKA of the memories.
 
     Args:
         student_features, teacher_features: [B, S, d] or [B, P] each. The caller sets masked positions to zero. Features
             shorter than the memory are treated as if padded with zeros.
         student_memory, teacher_memory: :class:`MemoryProducts` of the two memories [K, ·].
+        debiased: take 1 − CKA with the debiased CKA of the memories, and 0 if K is below 4.
 
     Returns:
         :class:`GlobalTerms`: MSE(D(F_S, M_S), D(F_T, M_T)), MSE(C(F_S, M_S), C(F_T, M_T)) over [B, K], where D is
@@ -65,16 +66,19 @@ def global_inter_feature_terms(student_features, teacher_features, student_memor
     with torch.autocast(student_features.device.type, enabled=False):
         student_distance, student_cosine = _distances_and_cosines(student_features, student_memory)
         teacher_distance, teacher_cosine = _distances_and_cosines(teacher_features, teacher_memory)
-        if len(student_memory.norms) < 2:
+        if len(student_memory.norms) < fewest_items(debiased):
             memory_cka = no_structure(student_memory.norms)
         else:
-            memory_cka = negative_log_cka(gram_cka(student_memory.centered_gram, teacher_memory.centered_gram))
+            cka = gram_cka(student_memory.centered_gram, teacher_memory.centered_gram, debiased)
+            memory_cka = cka_loss(cka, debiased)
         return GlobalTerms(
             F.mse_loss(student_distance, teacher_distance), F.mse_loss(student_cosine, teacher_cosine), memory_cka
         )
 
 
-def global_inter_feature_loss(student_features, teacher_features, student_memory, teacher_memory, gamma_m, mask=None):
+def global_inter_feature_loss(
+    student_features, teacher_features, student_memory, teacher_memory, gamma_m, mask=None, debiased=False
+):
     """L_G = γ_m · distance + (1 − γ_m) · cosine + memory CKA.
 
     Args:
@@ -83,6 +87,7 @@ def global_inter_feature_loss(student_features, teacher_features, student_memory
         gamma_m: weight of the distance part, in [0, 1].
         mask: [B, S], nonzero where a token counts; for a memory that was built with ``--mask_padding``. Features of the other
             tokens are zero, and so are those beyond the end of features that are shorter than the memory. None counts all.
+        debiased: as in :func:`global_inter_feature_terms`.
 
     Raises:
         ValueError: the features are wider than the memory, or narrower without a mask.
@@ -97,7 +102,7 @@ def global_inter_feature_loss(student_features, teacher_features, student_memory
             remedy = "pad the examples to the memory's length, or give the mask"
             raise ValueError(f"features of width {width} beside a memory of width {full}: {remedy}")
     terms = global_inter_feature_terms(
-        student_features, teacher_features, memory_products(student_memory), memory_products(teacher_memory)
+        student_features, teacher_features, memory_products(student_memory), memory_products(teacher_memory), debiased
     )
     return gamma_m * terms.distance + (1 - gamma_m) * terms.cosine + terms.memory_cka
 

@@ -54,6 +54,7 @@ class Objective:
         pkd, minilm: 1 for that baseline, with the weight β; otherwise 0.
         rkd_distance, rkd_angle: the weights of RKD's two losses.
         released_intra: L_I as the logarithm of the mean, as in the released code, and not Eq. 6.
+        debiased: 1 − CKA with the debiased CKA in L_I, L_L and L_G's memory_cka.
     """
 
     alpha: float
@@ -68,6 +69,7 @@ class Objective:
     rkd_angle: float = 0.0
     minilm: float = 0.0
     released_intra: bool = False
+    debiased: bool = False
     pairs: tuple = ()
     default_pair: tuple = ()
 
@@ -126,7 +128,9 @@ class Objective:
 
     def formula(self):
         """The weighted sum with its weights filled in."""
-        forms = {"intra": " (as in the released code)"} if self.released_intra else {}
+        forms = dict.fromkeys(("intra", "local_inter", "memory_cka"), " (debiased)") if self.debiased else {}
+        if self.released_intra:
+            forms["intra"] = " (as in the released code)"
         return " + ".join(f"{weight:g}·{name}{forms.get(name, '')}" for name, weight in self.weights.items())
 
     def losses(self, student, teacher, labels, mask=None, student_memory=None, teacher_memory=None, attention=None):
@@ -160,6 +164,7 @@ class Objective:
                 losses.zero_padding(teacher_hidden[t], mask),
                 student_memory,
                 teacher_memory,
+                self.debiased,
             )
             values |= {"global_distance": terms.distance, "global_cosine": terms.cosine, "memory_cka": terms.memory_cka}
         if relations := [name for name in ("distance", "angle") if f"rkd_{name}" in self.weights]:
@@ -180,10 +185,10 @@ class Objective:
         """The losses that are means over ``pairs``."""
 
         def intra(student, teacher):
-            return losses.intra_feature_loss(student, teacher, mask, self.released_intra)
+            return losses.intra_feature_loss(student, teacher, mask, self.released_intra, self.debiased)
 
         def local_inter(student, teacher):
-            return losses.local_inter_feature_loss(student, teacher, mask)
+            return losses.local_inter_feature_loss(student, teacher, mask, self.debiased)
 
         values = {}
         for name, loss in (("intra", intra), ("local_inter", local_inter), ("pkd", baselines.pkd_loss)):

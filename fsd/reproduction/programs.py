@@ -28,7 +28,7 @@ RKD_WEIGHTS, RELEASED, BETA = {"rkd_distance", "rkd_angle"}, frozenset({"release
 NO_TEACHER = frozenset({"alpha", "temperature", "beta", "cache_teacher", *RKD_WEIGHTS})
 PROGRAMS = {
     "fine-tuning": Program("scripts/run_baseline.py", baseline_parser, {"method": "fine-tuning"}, NO_TEACHER),
-    "KD": Program("run_glue_intra_inter.py", intra_inter_parser, {"beta": 0}, RELEASED | {"internal"}),
+    "KD": Program("run_glue_intra_inter.py", intra_inter_parser, {"beta": 0}, RELEASED | {"internal", "debiased"}),
     "PKD": Program("scripts/run_baseline.py", baseline_parser, {"method": "pkd"}, frozenset(RKD_WEIGHTS)),
     "RKD": Program("scripts/run_baseline.py", baseline_parser, {"method": "rkd"}, frozenset({"beta"})),
     "MiniLM": Program("scripts/run_baseline.py", baseline_parser, {"method": "minilm"}, frozenset(RKD_WEIGHTS)),

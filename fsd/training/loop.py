@@ -18,6 +18,7 @@ from fsd.system.logs import progress_bar
 from fsd.system.processes import average_gradients, gather, highest, rank, share
 from fsd.system.random_streams import stream_seed
 from fsd.system.signals import Stopped, noting_signals
+from fsd.training.cka_levels import batch_ckas
 from fsd.training.evaluation import evaluate, format_metrics
 from fsd.training.loss_log import LossLog
 from fsd.training.run import LENGTH_BUCKETS
@@ -56,6 +57,7 @@ def train(run, tracker, checkpoint=None):
                     total = run.objective.total(losses)
                     scaler.scale(total / len(batches)).backward()
                     log.add(losses, total, len(indices))
+                curves = batch_curves(run, outputs) if logs_now else {}
                 average_gradients(parameters)
                 scaler.unscale_(optimizer)
                 is_bad = log.note(nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
@@ -69,9 +71,7 @@ def train(run, tracker, checkpoint=None):
                 step += 1
                 bar.update()
                 if logs_now:
-                    log.write(step, bar)
-                    if settings.log_relations:
-                        tracker.scalars("relations", batch_relations(run, outputs), step)
+                    log.write(step, bar, curves)
                 if settings.evaluate_during_training and step % run.steps_per_epoch == 0 and step < run.steps:
                     metrics = evaluate(run.student, run.task, run.dev_sets, settings.per_gpu_eval_batch_size)
                     logger.info("epoch %d: %s", epoch + 1, format_metrics(metrics))
@@ -141,6 +141,14 @@ def batch_losses(run, outputs):
         outputs.student, outputs.teacher, outputs.batch["labels"], mask if run.settings.mask_padding else None, memory,
         run.teacher_memory, attention,
     )
+
+
+def batch_curves(run, outputs):
+    """What a logging step writes of a batch's :class:`Outputs` beside the losses: {"cka": {…}, "relations": {…}}."""
+    (_, student_hidden), (_, teacher_hidden) = outputs.student, outputs.teacher or (None, None)
+    mask = outputs.batch["attention_mask"] if run.settings.mask_padding else None
+    curves = {"cka": batch_ckas(run, student_hidden, teacher_hidden, mask)}
+    return curves | {"relations": batch_relations(run, outputs)} if run.settings.log_relations else curves
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 
 from fsd.system.errors import InputError
 from fsd.system.logs import duration
+from fsd.training.cka_levels import describe_ckas
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,11 @@ class LossLog:
             f"{', '.join(map(str, examples.tolist()))}; lower --learning_rate or the loss's weight"
         )
 
-    def write(self, step, bar):
-        """Send the mean losses to the progress bar, or to the log if there is no bar, and to TensorBoard."""
+    def write(self, step, bar, curves):
+        """Send the mean losses to the progress bar, or to the log if there is no bar, and to TensorBoard.
+
+        ``curves`` are more scalars for TensorBoard, {prefix: {name: value}}, among them those of ``batch_ckas`` as "cka".
+        """
         self.check(step)
         means = dict(zip(self.names, (self.sums / self.batches).tolist(), strict=True))
         now = time.perf_counter()
@@ -91,9 +95,13 @@ class LossLog:
             logger.info("step %d of %d: %s, %s left", step, self.run.steps, progress, left)
         self.tracker.scalars("train", means, step)
         self.tracker.scalars("train", {"learning_rate": self.learning_rate, "examples_per_second": rate}, step)
+        for prefix, values in curves.items():
+            self.tracker.scalars(prefix, values, step)
         if self.is_first:
             self.is_first = False
             self._write_shares(means)
+            if curves["cka"]:
+                logger.info("%s", describe_ckas(curves["cka"], self.run.objective.debiased))
         self._reset()
 
     def state(self):

@@ -47,6 +47,19 @@ def cka(x, y):
     return np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
 
 
+def hsic(x, y):
+    """The unbiased HSIC of x [n, …] and y [n, …]: Song et al. 2012, Eq. 5."""
+    n, (k, l) = len(x), (side.reshape(len(side), -1) @ side.reshape(len(side), -1).T for side in (x, y))  # noqa: E741
+    k, l = k - np.diag(np.diag(k)), l - np.diag(np.diag(l))  # noqa: E741
+    return ((k * l).sum() + k.sum() * l.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k @ l).sum()) / (n * (n - 3))
+
+
+def chance_of(x, y):
+    """The chance level of x and y, from their variances and the HSIC of each with itself."""
+    traces = [side.reshape(len(side), -1).var(axis=0, ddof=1).sum() for side in (x, y)]
+    return np.prod([(1 + len(x) * hsic(side, side) / trace**2) ** -0.5 for side, trace in zip((x, y), traces, strict=True)])
+
+
 def difference(x, y, metric):
     """The mean over all n² pairs of the items of x and y [n, p]."""
     def relations(items):
@@ -65,6 +78,8 @@ def test_the_heat_map(pair, masked):
     expected = [[cka(t[i : i + SIZE], s[j : j + SIZE]) for j in range(0, 30, SIZE)] for i in range(0, 30, SIZE)]
     assert np.allclose(found["map"], expected, atol=1e-6)
     assert found["mean_diagonal"] == pytest.approx(np.diagonal(expected).mean(), abs=1e-6)
+    chance = [chance_of(t[i : i + SIZE], s[i : i + SIZE]) for i in range(0, 30, SIZE)]
+    assert found["chance_mean_diagonal"] == pytest.approx(np.mean(chance), abs=1e-5)
 
 
 def test_only_full_mini_batches_are_in_the_heat_map(pair):
@@ -91,7 +106,18 @@ def test_the_layer_map(pair, masked):
     t, s = states(teacher, dev, masked), states(student, dev, masked)
     batches = [slice(start, start + SIZE) for start in range(0, 36, SIZE)]
     expected = [[np.mean([cka(t[i, at], s[j, at]) for at in batches]) for j in range(4)] for i in range(5)]
-    assert np.allclose(found, expected, atol=1e-6)
+    assert np.allclose(found["map"], expected, atol=1e-6)
+    chance = [[np.mean([chance_of(t[i, at], s[j, at]) for at in batches]) for j in range(4)] for i in range(5)]
+    assert np.allclose(found["chance_map"], chance, atol=1e-5)
+    sums = [[np.sum([[hsic(t[i, at], s[j, at]), hsic(t[i, at], t[i, at]), hsic(s[j, at], s[j, at])] for at in batches], axis=0)
+             for j in range(4)] for i in range(5)]
+    expected = [[both / np.sqrt(one * other) for both, one, other in row] for row in sums]
+    assert np.allclose(found["minibatch_map"], expected, atol=1e-5)
+
+
+def test_minibatch_cka_takes_four_examples(pair):
+    teacher, student, dev = pair
+    assert layers_and_relations(teacher, student, dev, 3)[0]["minibatch_map"] is None
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -112,7 +138,8 @@ def test_the_relation_differences(pair, masked):
 def test_a_teacher_compared_with_itself(pair):
     teacher, _, dev = pair
     layers, relations = layers_and_relations(teacher, teacher, dev, SIZE)
-    assert np.allclose(np.diagonal(layers), 1) and np.allclose(layers, np.transpose(layers))
+    for name in ("map", "minibatch_map"):
+        assert np.allclose(np.diagonal(layers[name]), 1) and np.allclose(layers[name], np.transpose(layers[name]))
     assert relations == dict.fromkeys(RELATIONS, 0)
 
 

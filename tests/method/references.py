@@ -53,6 +53,14 @@ def leaf(tensor):
     return tensor.detach().clone().requires_grad_()
 
 
+def assert_no_structure(loss, *arguments):
+    student = leaf(arguments[0].float())
+    value = loss(student, arguments[1].float(), *arguments[2:])
+    value.backward()  # accepted, though nothing depends on the student
+    assert value.item() == 0 and value.dtype == torch.float32
+    assert torch.equal(student.grad, torch.zeros_like(student))
+
+
 def reference_cka(x, y):
     h = np.eye(len(x)) - np.ones((len(x), len(x))) / len(x)
     k, l = h @ x @ x.T @ h, h @ y @ y.T @ h  # noqa: E741

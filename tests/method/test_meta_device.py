@@ -5,6 +5,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from fsd.method import global_structure
+from fsd.method.chance import chance_cka
 from fsd.method.cka import linear_cka
 from fsd.method.objective import Objective
 from fsd.method.relations import relation_differences
@@ -15,6 +16,7 @@ META = torch.device("meta")
 PAIRS = {"pairs": ((2, 1), (4, 2)), "default_pair": (5, 2)}
 METHODS = {
     "KD": {}, "FSD_I": {"gamma_i": 1.0}, "FSD_I released": {"gamma_i": 1.0, "released_intra": True}, "FSD_L": {"gamma_l": 1.0},
+    "FSD_ILG debiased": {"gamma_i": 1.0, "gamma_l": 1.0, "gamma_g": 1.0, "debiased": True},
     "FSD_G": {"gamma_g": 1.0}, "PKD": {"pkd": 1.0}, "RKD": {"rkd_distance": 1.0, "rkd_angle": 1.0}, "MiniLM": {"minilm": 1.0},
 }
 
@@ -52,7 +54,8 @@ def test_every_loss_and_its_backward(plain_autocast, method, masked, classes):
 
 def test_cka_and_the_relation_differences(plain_autocast):
     student, teacher, mask = normal(4, 6, 8), normal(4, 6, 5), torch.ones(4, 6, dtype=torch.long, device=META)
-    assert linear_cka(student, teacher).device == META
+    assert linear_cka(student, teacher).device == linear_cka(student, teacher, debiased=True).device == META
+    assert chance_cka(student, teacher).device == META
     for given in (None, mask):
         assert all(value.device == META for value in relation_differences(student, teacher, given).values())
 

@@ -12,6 +12,7 @@ from references import (
     NO_CKA,
     B,
     S,
+    assert_no_structure,
     both_precisions,
     constants,
     hidden_states,
@@ -140,14 +141,6 @@ def test_one_constant_example_among_others(released):
     assert value.item() == pytest.approx(expected, rel=1e-4)
     assert torch.isfinite(student.grad).all()
     assert (student.grad[2] == 0).all() and (student.grad[[0, 1, 3, 4]].abs().amax(dim=(1, 2)) > 0).all()
-
-
-def assert_no_structure(loss, *arguments):
-    student = leaf(arguments[0].float())
-    value = loss(student, arguments[1].float(), *arguments[2:])
-    value.backward()  # accepted, though nothing depends on the student
-    assert value.item() == 0 and value.dtype == torch.float32
-    assert torch.equal(student.grad, torch.zeros_like(student))
 
 
 def test_fewer_than_two_items_are_no_structure():

@@ -106,6 +106,29 @@ def test_the_released_form_is_refused_without_the_loss(train, tmp_path, script, 
     assert refused.status == 2 and "--released_intra: L_I has weight 0" in refused.last_line and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("script", "flags", "words"), [
+    ("run_glue_intra_inter.py", ["--beta", 0], "--debiased: no structure has a weight"),
+    ("run_glue_all.py", ["--gamma_i", 0, "--gamma_l", 0, "--gamma_g", 0], "--debiased: no structure has a weight"),
+    ("run_glue_global.py", ["--beta", 0], "--debiased: no structure has a weight"),
+    ("run_glue_intra_inter.py", ["--internal", "--released_intra"], "--debiased and --released_intra exclude each other"),
+])
+def test_the_debiased_form_is_refused_where_it_does_not_fit(train, tmp_path, script, flags, words):
+    refused = train(script, "out", "--debiased", *flags)
+    assert refused.status == 2 and words in refused.last_line and not (tmp_path / "out").exists()
+
+
+def test_the_debiased_form_trains_another_student_and_is_recorded(train, tmp_path):
+    for name, flags in (("paper", []), ("debiased", ["--debiased"])):
+        finished = train("run_glue_intra_inter.py", name, *flags)
+        assert finished.status == 0, finished.err
+    assert "local_inter (debiased)" in finished.err
+    rows = list(csv.DictReader(open(tmp_path / "results.csv", newline="")))
+    assert [row["debiased"] for row in rows] == ["False", "True"]
+    assert json.loads(rows[1]["flags"])["debiased"] is True
+    assert json.loads((tmp_path / "debiased/training_args.json").read_text())["objective"]["debiased"] is True
+    assert weights(tmp_path / "paper") != weights(tmp_path / "debiased")
+
+
 def test_the_released_form_trains_another_student_and_is_recorded(train, tmp_path):
     for name, flags in (("paper", []), ("released", ["--released_intra"])):
         assert train("run_glue_intra_inter.py", name, "--internal", *flags).status == 0

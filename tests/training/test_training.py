@@ -223,7 +223,7 @@ def test_curves_come_before_single_points_in_tensorboard(distil, tmp_path):
     distil("run_glue_intra_inter.py", "plain", "--do_eval", "--logging_steps", 2)
     distil("run_glue_intra_inter.py", "watched", "--do_eval", "--logging_steps", 2, "--evaluate_during_training")
     distil("run_glue_intra_inter.py", "short", "--do_eval", "--logging_steps", 2, "--evaluate_during_training", "--max_steps", 4)
-    for name, curves in (("plain", {"train"}), ("watched", {"train", "dev"}), ("short", {"train"})):
+    for name, curves in (("plain", {"cka", "train"}), ("watched", {"cka", "train", "dev"}), ("short", {"cka", "train"})):
         values = scalars(tmp_path / "runs" / name)
         counts = [len(values[tag]) > 1 for tag in sorted(values)]
         assert counts == sorted(counts, reverse=True) and not counts[-1]

@@ -64,6 +64,8 @@ def train(run, tracker, checkpoint=None):
                 scaler.update()
                 log.learning_rate = scheduler.get_last_lr()[0]
                 scheduler.step()
+                if run.student_memory is not None:
+                    run.student_memory.drop_gradient()
                 optimizer.zero_grad(set_to_none=True)
                 step += 1
                 bar.update()
@@ -125,7 +127,7 @@ def batch_outputs(run, indices, model_forward=forward, for_relations=False):
 def batch_losses(run, outputs):
     """The unweighted losses of a batch's :class:`Outputs`: {name: scalar}."""
     objective, mask = run.objective, outputs.batch["attention_mask"]
-    memory = memory_products(run.student_memory.centroids) if objective.needs_memory else None
+    memory = memory_products(run.student_memory.centroids, run.student_memory.spare) if objective.needs_memory else None
     attention = None
     if objective.needs_attention:
         (t, s), (_, student_hidden), (_, teacher_hidden) = objective.default_pair, outputs.student, outputs.teacher

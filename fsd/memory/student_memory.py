@@ -26,6 +26,12 @@ class StudentMemory(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(stream_seed(seed, "student memory"))
         self.centroids = nn.Parameter(torch.randn(num_centroids, max_seq_length, hidden_size, generator=generator))
+        self.spare = []  # for fsd.method.global_structure.memory_products
+
+    def drop_gradient(self):
+        """Set the gradient to None, and keep its RAM for the next one."""
+        self.spare[:] = [self.centroids.grad]
+        self.centroids.grad = None
 
     def save(self, folder):
         """Write ``student_memory.safetensors`` into ``folder`` and return its path. The file appears only when it is complete."""

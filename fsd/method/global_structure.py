@@ -8,21 +8,24 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from fsd.method.cka import at_least_float32, center, gram, gram_cka
+from fsd.method.cka import at_least_float32, center, gram_cka
 from fsd.method.losses import cka_loss, fewest_items, no_structure, zero_padding
+
+CPU_COLUMNS = 2048  # features of a chunk: K = 100 centroids then take 0.8 MB, which stays in a core's cache
+GPU_COLUMNS = 32768  # a GPU needs few large products; its chunks only bound the memory
+GRAM_ROWS = 128  # the Gram matrix is symmetric: of its blocks of 128 by 128, only those on and below the diagonal are computed
 
 
 class MemoryProducts(NamedTuple):
-    """The values of a memory [K, P] that distances, cosines and CKA use; for the teacher memory, computed once per run."""
+    """A memory [K, P], and the values of a fixed memory that distances, cosines and CKA use in every step."""
 
-    offset: Tensor  # [P], the first centroid, without gradient
-    shifted: Tensor  # [K, P], the centroids minus the offset
-    squared_norms: Tensor  # [K], of the shifted centroids
-    offset_products: Tensor  # [K], shifted centroids · offset
-    norms: Tensor  # [K], of the unshifted centroids
-    centered_gram: Tensor  # [K, K]
+    centroids: Tensor  # [K, P], in float32 or higher
+    gram: Tensor | None  # [K, K], of the centroids minus the first one; None for a memory that is trained
+    norms: Tensor | None  # [K], of the centroids; None for a memory that is trained
+    spare: list  # see memory_products
 
 
 class GlobalTerms(NamedTuple):
@@ -33,16 +36,19 @@ class GlobalTerms(NamedTuple):
     memory_cka: Tensor
 
 
-def memory_products(memory):
-    """The :class:`MemoryProducts` of memory [K, P] (or [K, S, d])."""
+def memory_products(memory, spare=()):
+    """The :class:`MemoryProducts` of memory [K, P] (or [K, S, d]).
+
+    ``spare`` may be a list of old gradients of the memory, which nothing else uses. The backward pass takes one out of the
+    list and writes the new gradient into it, because the first writes to new RAM are slow.
+    """
     with torch.autocast(memory.device.type, enabled=False):
         memory = at_least_float32(memory).flatten(1)
-        # A common shift does not change distances, and removing a large offset avoids rounding errors.
-        offset = memory[0].detach()
-        shifted = memory - offset
-        products, offset_products = gram(shifted), shifted @ offset
-        norms = torch.linalg.vector_norm(memory, dim=-1)
-        return MemoryProducts(offset, shifted, products.diagonal(), offset_products, norms, center(products))
+        products = MemoryProducts(memory, None, None, spare)
+        if memory.requires_grad:
+            return products
+        fixed = feature_products(memory[:0], products)
+        return products._replace(gram=fixed.gram, norms=fixed.norms)
 
 
 def global_inter_feature_terms(student_features, teacher_features, student_memory, teacher_memory, debiased=False):
@@ -64,13 +70,12 @@ def global_inter_feature_terms(student_features, teacher_features, student_memor
     Source: the paper's Eq. 9 (distances and cosines) and Eq. 8 (CKA); the exact form from the released code.
     """
     with torch.autocast(student_features.device.type, enabled=False):
-        student_distance, student_cosine = _distances_and_cosines(student_features, student_memory)
-        teacher_distance, teacher_cosine = _distances_and_cosines(teacher_features, teacher_memory)
-        if len(student_memory.norms) < fewest_items(debiased):
-            memory_cka = no_structure(student_memory.norms)
+        student_distance, student_cosine, student_gram = _relations(student_features, student_memory)
+        teacher_distance, teacher_cosine, teacher_gram = _relations(teacher_features, teacher_memory)
+        if len(student_gram) < fewest_items(debiased):
+            memory_cka = no_structure(student_gram)
         else:
-            cka = gram_cka(student_memory.centered_gram, teacher_memory.centered_gram, debiased)
-            memory_cka = cka_loss(cka, debiased)
+            memory_cka = cka_loss(gram_cka(center(student_gram), center(teacher_gram), debiased), debiased)
         return GlobalTerms(
             F.mse_loss(student_distance, teacher_distance), F.mse_loss(student_cosine, teacher_cosine), memory_cka
         )
@@ -107,24 +112,126 @@ def global_inter_feature_loss(
     return gamma_m * terms.distance + (1 - gamma_m) * terms.cosine + terms.memory_cka
 
 
-def _distances_and_cosines(features, memory):
-    """Euclidean distances and cosine similarities [B, K] between features and centroids; both share one matrix product."""
-    features = at_least_float32(features).flatten(1)
-    length = features.shape[1]
-    if length > memory.offset.shape[0]:
-        raise ValueError(f"features of width {length} beside a memory of width {memory.offset.shape[0]}")
-    shifted = features - memory.offset[:length]
-    # The features are zero beyond their end, so there the shifted features are −offset.
-    tail_offset = memory.offset[length:]
-    head_memory, tail_memory = memory.shifted.split([length, len(tail_offset)], dim=1)  # slices would each fill a gradient [K, P]
-    products = shifted @ head_memory.mT - tail_memory @ tail_offset
-    squared_norms = shifted.square().sum(dim=-1) + tail_offset.square().sum()
-    squared_distances = squared_norms[:, None] + memory.squared_norms - 2 * products
+def _relations(features, memory):
+    """Distances and cosine similarities [B, K] between features and centroids, and the memory's Gram matrix [K, K]."""
+    products = feature_products(features, memory)
+    squared_distances = products.squares[:, None] + products.gram.diagonal() - 2 * products.products
     # Undo the shift without a second product: F·M = (F − o)·(M − o) + F·o + (M − o)·o.
-    inner = products + (features @ memory.offset[:length])[:, None] + memory.offset_products
-    norms = _safe_sqrt(features.square().sum(dim=-1))[:, None] * memory.norms
+    inner = products.products + products.feature_offsets[:, None] + products.offsets
+    norms = products.feature_norms[:, None] * products.norms
     cosines = torch.where(norms > 0, inner / torch.where(norms > 0, norms, 1), 0)
-    return _safe_sqrt(squared_distances), cosines
+    return _safe_sqrt(squared_distances), cosines, products.gram
+
+
+def feature_products(features, memory):
+    """The :class:`FeatureProducts` of features [B, L] (or [B, S, d]) and a :class:`MemoryProducts`."""
+    features = at_least_float32(features).flatten(1)
+    width = memory.centroids.shape[1]
+    if features.shape[1] > width:
+        raise ValueError(f"features of width {features.shape[1]} beside a memory of width {width}")
+    is_trained = memory.gram is None
+    products = FeatureProducts(*_Products.apply(features, memory.centroids, is_trained, memory.spare))
+    return products if is_trained else products._replace(gram=memory.gram, norms=memory.norms)
+
+
+class FeatureProducts(NamedTuple):
+    """Products of a memory M [K, P] and features F [B, L]; F is zero beyond L. The offset o is the first centroid.
+
+    A common shift does not change distances, and removing a large offset avoids rounding errors.
+    """
+
+    gram: Tensor  # [K, K], (M − o) (M − o)ᵀ
+    offsets: Tensor  # [K], (M − o) o
+    products: Tensor  # [B, K], (F − o) (M − o)ᵀ
+    squares: Tensor  # [B], ‖F − o‖²
+    norms: Tensor  # [K], ‖M‖
+    feature_norms: Tensor  # [B], ‖F‖
+    feature_offsets: Tensor  # [B], F o
+
+
+class _Products(torch.autograd.Function):
+    """The :class:`FeatureProducts`, with one pass over the memory forward, and one backward that writes the gradient.
+
+    A pass goes by chunks of features. Each chunk is shifted in a small buffer, so no shifted copy of the memory is made.
+    The offset counts as a constant: the losses do not depend on it. Without ``with_memory``, gram and norms are zero.
+    """
+
+    @staticmethod
+    def forward(context, features, centroids, with_memory, spare):
+        k, length = len(centroids), features.shape[1]
+        table = centroids.new_zeros(k + 1 + len(features), k)  # rows: M − o, o, F − o; columns: M − o
+        first = 0 if with_memory else k
+        for _, rows in _shifted_chunks(centroids, features[:0], length, centroids.shape[1]):
+            _add_products(table, rows, first)
+        table[k + 1 :] -= table[k]  # beyond their end, the shifted features are −o
+        squares = centroids[0, length:].square().sum().repeat(len(features))
+        for _, rows in _shifted_chunks(centroids, features, 0, length):
+            _add_products(table, rows, first)
+            squares += rows[k + 1 :].square().sum(dim=1)
+        gram, norms = table[:k], torch.zeros_like(table[k])
+        if with_memory:
+            gram, norms = gram.tril() + gram.tril(-1).mT, torch.linalg.vector_norm(centroids, dim=1)
+        feature_norms = torch.linalg.vector_norm(features, dim=1)
+        context.save_for_backward(features, centroids, norms, feature_norms)
+        context.spare = spare
+        return gram, table[k], table[k + 1 :], squares, norms, feature_norms, features @ centroids[0, :length]
+
+    @staticmethod
+    @once_differentiable
+    def backward(context, *gradients):
+        with torch.autocast(context.saved_tensors[0].device.type, enabled=False):
+            return *_Products.gradients(*context.saved_tensors, FeatureProducts(*gradients), context.spare), None, None
+
+    @staticmethod
+    def gradients(features, centroids, norms, feature_norms, of, spare):
+        """The gradients of features and centroids, from those ``of`` the products."""
+        k, length = len(centroids), features.shape[1]
+        new = spare.pop().view_as(centroids) if spare else torch.empty_like(centroids)
+        new_features = torch.empty_like(features)
+        symmetric = of.gram + of.gram.mT
+        unit = (of.norms / _nonzero(norms))[:, None]  # what the norms add to the gradient, as multiples of the rows
+        unit_features = (of.feature_norms / _nonzero(feature_norms))[:, None]
+        tail = torch.cat([symmetric, (of.offsets - of.products.sum(dim=0))[:, None]], dim=1)
+        for columns, rows in _shifted_chunks(centroids, features[:0], length, centroids.shape[1]):
+            torch.addcmul(tail @ rows, centroids[:, columns], unit, out=new[:, columns])
+        head = torch.cat([
+            torch.cat([symmetric, of.offsets[:, None], of.products.mT], dim=1),
+            torch.cat([of.products, of.feature_offsets[:, None], 2 * of.squares.diag()], dim=1),
+        ])
+        for columns, rows in _shifted_chunks(centroids, features, 0, length):
+            both = head @ rows
+            torch.addcmul(both[:k], centroids[:, columns], unit, out=new[:, columns])
+            torch.addcmul(both[k:], features[:, columns], unit_features, out=new_features[:, columns])
+        return new_features, new
+
+
+def _shifted_chunks(centroids, features, start, stop):
+    """Yield, chunk by chunk of the columns from start to stop, their slice and the rows M − o, o and F − o.
+
+    The next chunk overwrites the rows.
+    """
+    k, step = len(centroids), CPU_COLUMNS if centroids.device.type == "cpu" else GPU_COLUMNS
+    buffer = centroids.new_empty(k + 1 + len(features), min(step, stop - start))
+    for left in range(start, stop, step):
+        columns = slice(left, min(left + step, stop))
+        rows, offset = buffer[:, : columns.stop - left], centroids[0, columns]
+        torch.sub(centroids[:, columns], offset, out=rows[:k])
+        rows[k] = offset
+        if len(features):
+            torch.sub(features[:, columns], offset, out=rows[k + 1 :])
+        yield columns, rows
+
+
+def _add_products(table, rows, first):
+    """Add the products of rows with the centroids among them to the table, from its row ``first`` on and below the diagonal."""
+    k, count = table.shape[1], len(rows)
+    for start in range(0, k, GRAM_ROWS):
+        columns, top = slice(start, min(start + GRAM_ROWS, k)), max(start, first)
+        table[top:count, columns].addmm_(rows[top:], rows[columns].mT)
+
+
+def _nonzero(norms):
+    return torch.where(norms > 0, norms, 1)
 
 
 def _safe_sqrt(squared):

@@ -3,7 +3,7 @@
 import torch
 
 from fsd.method.chance import gram_chance, shuffled_cka
-from fsd.method.cka import centered_gram, gram_cka, masked_centered_gram
+from fsd.method.cka import center, centered_gram, gram_cka, masked_centered_gram
 from fsd.method.losses import fewest_items, zero_padding
 
 STRUCTURES = ("intra", "local_inter", "memory_cka")
@@ -34,7 +34,7 @@ def batch_ckas(run, student_hidden, teacher_hidden, mask=None):
         levels["local_inter"] = [_levels(*pair, objective.debiased) for pair in grams]
     if "memory_cka" in objective.weights:
         student_gram = centered_gram(run.student_memory.centroids.flatten(1))
-        levels["memory_cka"] = [_levels(run.teacher_memory.centered_gram, student_gram, objective.debiased)]
+        levels["memory_cka"] = [_levels(center(run.teacher_memory.gram), student_gram, objective.debiased)]
     found = {name: torch.cat(values, dim=1) for name, values in levels.items()}
     return {
         name + suffix: value for name, values in found.items() if values.numel()

@@ -67,15 +67,15 @@ def train(run, tracker, checkpoint=None):
                 scaler.update()
                 log.learning_rate = scheduler.get_last_lr()[0]
                 scheduler.step()
+                if run.student_memory is not None:
+                    run.student_memory.drop_gradient()
                 optimizer.zero_grad(set_to_none=True)
                 step += 1
                 bar.update()
                 if logs_now:
                     log.write(step, bar, curves)
                 if settings.evaluate_during_training and step % run.steps_per_epoch == 0 and step < run.steps:
-                    metrics = evaluate(run.student, run.task, run.dev_sets, settings.per_gpu_eval_batch_size)
-                    logger.info("epoch %d: %s", epoch + 1, format_metrics(metrics))
-                    tracker.scalars("dev", metrics, step)
+                    score_epoch(run, tracker, epoch + 1, step)
                 stop = highest(signals[0] if signals else 0)[0]
                 if stop or step % settings.save_steps == 0 and step < run.steps:
                     log.check(step)
@@ -85,6 +85,13 @@ def train(run, tracker, checkpoint=None):
                     highest(0)  # wait for the writer: torchrun ends all processes when one ends
                     raise Stopped(stop, f" after step {step}: {saved} is saved; the same command with --resume goes on from it")
     return state.training_seconds()
+
+
+def score_epoch(run, tracker, epoch, step):
+    """Log the student's dev scores after an epoch."""
+    metrics = evaluate(run.student, run.task, run.dev_sets, run.settings.per_gpu_eval_batch_size)
+    logger.info("epoch %d: %s", epoch, format_metrics(metrics))
+    tracker.scalars("dev", metrics, step)
 
 
 class Outputs(NamedTuple):
@@ -130,7 +137,7 @@ def batch_outputs(run, indices, model_forward=forward, for_relations=False):
 def batch_losses(run, outputs):
     """The unweighted losses of a batch's :class:`Outputs`: {name: scalar}."""
     objective, mask = run.objective, outputs.batch["attention_mask"]
-    memory = memory_products(run.student_memory.centroids) if objective.needs_memory else None
+    memory = memory_products(run.student_memory.centroids, run.student_memory.spare) if objective.needs_memory else None
     attention = None
     if objective.needs_attention:
         (t, s), (_, student_hidden), (_, teacher_hidden) = objective.default_pair, outputs.student, outputs.teacher

@@ -1,11 +1,15 @@
 """The global inter-feature loss: values, gradients, and the edges: short features, zero distances, constant memories."""
 
+import math
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from references import (
     D_STUDENT,
     D_TEACHER,
+    FLOOR,
     MASKS,
     NO_CKA,
     B,
@@ -24,9 +28,26 @@ from references import (
     reference_local,
     reference_relations,
 )
+from torch.nn import functional
 
-from fsd.method.global_structure import global_inter_feature_loss, memory_products
+from fsd.method import global_structure
+from fsd.method.global_structure import (
+    feature_products,
+    global_inter_feature_loss,
+    global_inter_feature_terms,
+    memory_products,
+)
 from fsd.method.losses import intra_feature_loss, local_inter_feature_loss, zero_padding
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Ten columns and four rows at once, so that 18 features and 7 centroids take two chunks."""
+    monkeypatch.setattr(global_structure, "CPU_COLUMNS", 10)
+    monkeypatch.setattr(global_structure, "GRAM_ROWS", 4)
+
+
+gradcheck = partial(torch.autograd.gradcheck, fast_mode=True)  # along random directions; the slow way takes seconds
 
 
 @masks
@@ -67,9 +88,61 @@ def test_gradient_of_global_parts(mask, part):
         return global_terms(zero_padding(hidden, mask), zero_padding(teacher, mask), memory, teacher_memory)[part]
 
     if part == 2:
-        assert torch.autograd.gradcheck(lambda memory: loss(student, memory), leaf(student_memory))
+        assert gradcheck(lambda memory: loss(student, memory), leaf(student_memory))
     else:
-        assert torch.autograd.gradcheck(loss, (leaf(student), leaf(student_memory)))
+        assert gradcheck(loss, (leaf(student), leaf(student_memory)))
+
+
+def plain_terms(student, teacher, student_memory, teacher_memory):
+    """The parts from their definitions, all by autograd; B, K and P as they come."""
+    sides = (student, student_memory), (teacher, teacher_memory)
+    distances = [torch.linalg.vector_norm(x[:, None] - m, dim=-1) for x, m in sides]
+    cosines = [functional.normalize(x) @ functional.normalize(m).T for x, m in sides]
+    k, l = ((m - m.mean(dim=0)) @ (m - m.mean(dim=0)).T for m in (student_memory, teacher_memory))  # noqa: E741
+    cka = (k * l).sum() / (k.norm() * l.norm())
+    return functional.mse_loss(*distances), functional.mse_loss(*cosines), -torch.log(cka + FLOOR)
+
+
+@pytest.mark.parametrize("length", [5000, 2100, 7], ids=["whole", "short", "one chunk"])
+def test_values_and_gradients_at_the_real_chunk_sizes(monkeypatch, length):
+    monkeypatch.undo()
+    batch, centroids, width = 3, 150, 5000
+    assert width > 2 * global_structure.CPU_COLUMNS and centroids > global_structure.GRAM_ROWS
+    teacher = normal(batch, length, seed=1)
+    student, student_memory = 2 * normal(batch, length) + teacher, normal(centroids, width, seed=2) + 0.5
+    teacher_memory = normal(centroids, width, seed=3) + student_memory
+    results = []
+    for dtype, terms in ((torch.float32, global_terms), (torch.float64, plain_terms)):
+        features, memory = leaf(student.to(dtype)), leaf(student_memory.to(dtype))
+        padding = (0, 0 if terms is global_terms else width - length)
+        both = functional.pad(features, padding), functional.pad(teacher.to(dtype), padding)
+        parts = terms(*both, memory, teacher_memory.to(dtype))
+        loss = 0.3 * parts[0] + 20 * parts[1] + parts[2]  # so that each part matters
+        results.append((*parts, *torch.autograd.grad(loss, (features, memory))))
+    for value, expected in zip(*results, strict=True):
+        # the gradients go through differences of distances near 100, which float32 knows to 1e-5
+        torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
+def test_gradient_of_features_beside_a_fixed_memory():
+    (student, teacher), pair = hidden_states(), memories()
+    assert gradcheck(lambda hidden: global_terms(hidden, teacher, *pair)[:2], leaf(student))
+
+
+@pytest.mark.parametrize("tokens", [S, 4])
+def test_the_gradient_is_written_into_a_spare_tensor(tokens):
+    (student, teacher), (student_memory, teacher_memory) = hidden_states(tokens=tokens), memories()
+    memory, spare = leaf(student_memory.view(K, S, D_STUDENT)), [torch.full((K, S, D_STUDENT), math.nan, dtype=torch.float64)]
+    address = spare[0].data_ptr()
+    gradients = []
+    for _ in range(2):  # the second finds no spare one
+        products = memory_products(memory, spare)
+        sum(global_inter_feature_terms(student, teacher, products, memory_products(teacher_memory))).backward()
+        assert spare == []
+        gradients.append(memory.grad)
+        memory.grad = None
+    assert gradients[0].data_ptr() == address != gradients[1].data_ptr()
+    assert torch.equal(*gradients) and torch.isfinite(gradients[0]).all()
 
 
 def test_gradient_of_global_with_short_features():
@@ -79,7 +152,7 @@ def test_gradient_of_global_with_short_features():
         mask = torch.ones(hidden.shape[:2])
         return global_inter_feature_loss(hidden, teacher[:, :4], memory + 2, teacher_memory, 0.3, mask)  # + 2: offset in the tail
 
-    assert torch.autograd.gradcheck(loss, (leaf(student[:, :4]), leaf(student_memory)))
+    assert gradcheck(loss, (leaf(student[:, :4]), leaf(student_memory)))
 
 
 def test_short_features_without_a_mask_are_refused():
@@ -180,7 +253,7 @@ def test_offset_features_beside_a_memory_of_noise():
 
 def test_small_centroids_beside_a_large_one_keep_their_digits():
     memory = torch.cat([torch.full((1, 64), 1e3), 1e-3 * normal(2, 64).float()]).requires_grad_()
-    norms = memory_products(memory).norms
+    norms = feature_products(torch.zeros(1, 64), memory_products(memory)).norms
     (gradient,) = torch.autograd.grad(norms.sum(), memory)
     exact = memory.detach().double()
     torch.testing.assert_close(norms.double(), exact.norm(dim=1), rtol=1e-6, atol=0)  # a few roundings of 6e-8

@@ -34,6 +34,21 @@ def test_half_precision_is_computed_in_float32_under_autocast(mask):
             assert [value.item() for value in values] == [value.item() for value in expected]  # to the bit
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_global_gradients_of_half_precision_features(dtype):
+    half = [side.to(dtype) for side in hidden_states()]
+    student_memory, teacher_memory = (memory.float() for memory in memories())
+    results = []
+    for sides, autocast in ((half, True), ([side.float() for side in half], False)):
+        hidden, memory = leaf(sides[0]), leaf(student_memory)
+        with torch.autocast("cpu", dtype, enabled=autocast):  # around the backward pass, too
+            loss = global_inter_feature_loss(hidden, sides[1], memory, teacher_memory, 0.3)
+            results.append((loss, *torch.autograd.grad(loss, (hidden, memory))))
+    (loss, of_hidden, of_memory), (expected, of_single, of_same) = results
+    assert torch.equal(loss, expected) and torch.equal(of_memory, of_same) and of_hidden.dtype == dtype
+    assert torch.equal(of_hidden, of_single.to(dtype))
+
+
 def test_gradients_of_half_precision_features():
     student, teacher = (side.bfloat16() for side in hidden_states())
     hidden, single = leaf(student), leaf(student.float())

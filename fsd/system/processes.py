@@ -95,11 +95,12 @@ def highest(*numbers):
     return values.tolist()
 
 
-def check_same(digests):
+def check_same(digests, advice="do all nodes read the same files?"):
     """Raise an ``InputError`` if the processes have different data, for example if nodes read different files.
 
     Args:
         digests: name of the data → its hexadecimal digest in this process.
+        advice: the end of the message.
 
     Raises:
         InputError: in every process; names the first difference.
@@ -108,7 +109,7 @@ def check_same(digests):
         number = int(digest[:15], 16)
         largest, negated_smallest = highest(number, -number)
         if largest != -negated_smallest:
-            raise InputError(f"not all processes have the same {what}; do all nodes read the same files?")
+            raise InputError(f"not all processes have the same {what}; {advice}")
 
 
 def share(count):

@@ -15,7 +15,7 @@ from fsd.models.packing import pack
 from fsd.records.checkpoints import TrainingState, save_checkpoint
 from fsd.system.devices import autocast, compiled
 from fsd.system.logs import progress_bar
-from fsd.system.processes import average_gradients, gather, highest, rank, share
+from fsd.system.processes import average_gradients, gather, highest, rank, share, world_size
 from fsd.system.random_streams import stream_seed
 from fsd.system.signals import Stopped, noting_signals
 from fsd.training.cka_levels import batch_ckas
@@ -58,7 +58,7 @@ def train(run, tracker, checkpoint=None):
                     scaler.scale(total / len(batches)).backward()
                     log.add(losses, total, len(indices))
                 curves = batch_curves(run, outputs) if logs_now else {}
-                average_gradients(parameters)
+                reduce_gradients(run, batches)
                 scaler.unscale_(optimizer)
                 is_bad = log.note(nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
                 if not settings.fp16:  # with fp16 the scaler sets it
@@ -171,6 +171,29 @@ def gathered(outputs, count):
     """Logits and hidden states of all ``count`` examples of a batch, gathered from every process's share."""
     logits, hidden = outputs
     return gather(logits, count), {layer: gather(states, count) for layer, states in hidden.items()}
+
+
+def reduce_gradients(run, batches):
+    """Give every process the gradients of an update's ``batches`` over all processes; see :mod:`fsd.system.processes`.
+
+    All processes have the same gradient of the student memory already. Of the word embeddings, only the rows of the
+    batches' tokens have a gradient, so only they are sent.
+    """
+    if world_size() > 1:
+        embeddings = run.student.get_input_embeddings().weight
+        others = [parameter for parameter in run.student.parameters() if parameter is not embeddings]
+        average_gradients(others, embeddings, token_rows(run.train_set, torch.cat(batches), len(embeddings)))
+
+
+def token_rows(dataset, indices, vocabulary_size):
+    """The ids of all tokens in the examples at ``indices``, each once, and some more: one id for each token and for padding.
+
+    The number of different ids is on the device. To read it would be to wait for the device, so their upper limit counts.
+    """
+    present = torch.zeros(vocabulary_size, dtype=torch.uint8, device=dataset.device)
+    present.index_fill_(0, dataset.batch(indices)["input_ids"].flatten(), 1)
+    count = int(dataset.lengths[indices].sum()) + 1
+    return present.argsort(descending=True, stable=True)[:count]  # a stable sort is the same on every machine
 
 
 def make_optimizer(run):

@@ -7,12 +7,15 @@ import time
 import torch
 
 from fsd.system.errors import InputError
+from fsd.system.hashes import tensor_hash
 from fsd.system.logs import duration
+from fsd.system.processes import check_same, world_size
 from fsd.training.cka_levels import describe_ckas
 
 logger = logging.getLogger(__name__)
 
 DOMINATES = 100  # warn of a weighted loss this many times larger than all others together
+DIFFERENT_ARITHMETIC = "their machines differ in arithmetic: use processors or GPUs of one kind, and one OMP_NUM_THREADS"
 LOWERED_BY = {  # the flag that lowers each loss's weight
     "task_loss": "--alpha", "dark_knowledge": "--alpha or --temperature", "intra": "--beta or --gamma_i",
     "local_inter": "--beta or --gamma_l", "global_distance": "--gamma_m or --beta", "global_cosine": "--beta or --gamma_g",
@@ -62,7 +65,10 @@ class LossLog:
         return (self.bad_updates > 0).float()
 
     def check(self, step):
-        """Raise an ``InputError`` if any update up to ``step`` was bad."""
+        """Raise an ``InputError`` if any update up to ``step`` was bad, or if the processes' student memories differ."""
+        memory = self.run.student_memory
+        if memory is not None and world_size() > 1:
+            check_same({"student memory": tensor_hash(memory.state_dict())}, DIFFERENT_ARITHMETIC)
         if not (bad_updates := self.bad_updates.item()):
             return
         run, step = self.run, step - bad_updates + 1

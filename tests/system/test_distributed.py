@@ -3,7 +3,7 @@
 import math
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +30,7 @@ from fsd.training.run import Run, TrainingSettings
 LENGTH, STEPS = 12, 20
 EXAMPLES, BATCH = 19, 6  # the last batch of an epoch has one example, so every process but the first none
 CPU = torch.device("cpu")
+UNTRACKED = SimpleNamespace(scalars=lambda *values: None)
 
 
 @dataclass(frozen=True)
@@ -108,24 +109,24 @@ def small_run(setting, dtype):
 def trained(setting, dtype):
     """Losses and gradients of every step [{name: tensor}], and the student's logits at the end."""
     run, losses, gradients = small_run(setting, dtype), [], []
-    batch_losses, average_gradients = loop.batch_losses, loop.average_gradients
+    batch_losses, reduce_gradients = loop.batch_losses, loop.reduce_gradients
 
     def recorded_losses(run, outputs):
         losses.append(batch_losses(run, outputs))
         return losses[-1]
 
-    def recorded_gradients(parameters):
-        average_gradients(parameters)
+    def recorded_gradients(run, batches):
+        reduce_gradients(run, batches)
         modules = {"": run.student} | ({"memory": run.student_memory} if run.student_memory else {})
         named = {prefix + name: p.grad for prefix, module in modules.items() for name, p in module.named_parameters()}
         # The gradient of an attention key's bias is zero but for rounding, which Adam magnifies.
         gradients.append({name: grad.clone() for name, grad in named.items() if not name.endswith("key.bias")})
 
-    loop.batch_losses, loop.average_gradients = recorded_losses, recorded_gradients
+    loop.batch_losses, loop.reduce_gradients = recorded_losses, recorded_gradients
     try:
-        loop.train(run, SimpleNamespace(scalars=lambda *values: None))
+        loop.train(run, UNTRACKED)
     finally:
-        loop.batch_losses, loop.average_gradients = batch_losses, average_gradients
+        loop.batch_losses, loop.reduce_gradients = batch_losses, reduce_gradients
     losses = [{name: value.detach() for name, value in step.items()} for step in losses]
     run.student.eval()
     with torch.no_grad():
@@ -190,12 +191,49 @@ def refusal_of_different_files():
     return str(refused.value)
 
 
+def refusal_of_different_memories():
+    run = small_run(Setting("G", {"gamma_g": 0.5}), torch.float32)
+    with torch.no_grad():
+        run.student_memory.centroids[0, 0, 0] += 1e-6 * distributed.rank()
+    with pytest.raises(InputError) as refused:
+        loop.train(run, UNTRACKED)
+    return str(refused.value)
+
+
+def sent_in_a_step():
+    """How many elements an update of two batches sends in each collective, and how many it should; and whether rows are left."""
+    run = small_run(Setting("MiniLM and G", {"minilm": 1.0, "gamma_g": 0.5}, accumulation=2), torch.float32)
+    run = replace(run, settings=replace(run.settings, max_steps=1))
+    sizes, reduce, gather = {"reduced": [], "gathered": []}, torch.distributed.all_reduce, torch.distributed.all_gather
+
+    def counted_reduce(tensor, *arguments):
+        if tensor.is_floating_point():  # not what highest() compares
+            sizes["reduced"].append(tensor.numel())
+        reduce(tensor, *arguments)
+
+    def counted_gather(parts, own):
+        sizes["gathered"].append(len(parts) * own.numel())
+        gather(parts, own)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.distributed, "all_reduce", counted_reduce)
+        patch.setattr(torch.distributed, "all_gather", counted_gather)
+        loop.train(run, UNTRACKED)
+    tokens = int(run.train_set.lengths[torch.cat(run.update_batches(0)[0])].sum())
+    embeddings = run.student.bert.embeddings.word_embeddings.weight
+    parameters = sum(parameter.numel() for parameter in run.student.parameters())
+    outputs = [BATCH * 2, BATCH * LENGTH * 8, BATCH * 2, BATCH * LENGTH * 12]
+    gradients = parameters - embeddings.numel() + (tokens + 1) * embeddings.shape[1]
+    return sizes, {"reduced": [gradients], "gathered": 2 * outputs}, tokens + 1 < len(embeddings)
+
+
 def process(rank, count, port, folder):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
                    "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     with distributed.process_group(CPU):
-        torch.save(everything() | {"refusal": refusal_of_different_files()}, folder / f"{rank}.pt")
+        refusals = refusal_of_different_files(), refusal_of_different_memories()
+        torch.save(everything() | {"refusals": refusals, "sent": sent_in_a_step()}, folder / f"{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -307,5 +345,18 @@ def test_clusters_that_a_pass_empties_are_refilled_from_the_farthest_of_all_proc
 
 
 def test_nodes_that_read_different_files_are_told_so(together):
-    assert all("not all processes have the same training data" in each["refusal"] for each in together)
+    assert all("not all processes have the same training data" in each["refusals"][0] for each in together)
     distributed.check_same({"training data": "abc"})
+
+
+def test_student_memories_that_drift_apart_end_the_run(together):
+    """Each process trains its own, from the same gradients if its arithmetic is the same."""
+    told = "not all processes have the same student memory; their machines differ in arithmetic"
+    assert all(each["refusals"][1].startswith(told) for each in together)
+
+
+def test_an_update_sends_only_what_differs(together):
+    """Outputs forward, none backward; the student's gradients with the rows of the batches' tokens; no student memory."""
+    for each in together:
+        sent, expected, has_other_rows = each["sent"]
+        assert has_other_rows and sent == expected

@@ -27,11 +27,6 @@ def main():
 def say(word):
     print(word, flush=True)
 
-def backward():
-    rows = torch.ones(1, 2, requires_grad=True)
-    processes._Gather.forward = staticmethod(lambda context, rows, count: rows.new_ones(count, 2))
-    processes.gather(rows, 2).sum().backward()
-
 signals.PATIENCE, signals.REPEATED = {patience}, 0.3
 exit_on_input_error(main)
 """
@@ -84,7 +79,7 @@ def test_a_signal_ends_the_wait_for_a_process_that_does_not_come(start, number, 
 
 @pytest.mark.parametrize(("wait", "number"), [
     ("processes.highest(0)", signal.SIGTERM), ("processes.every_process(torch.ones(2))", signal.SIGINT),
-    ("backward()", signal.SIGTERM),
+    ("processes.gather(torch.ones(1, 2), 2)", signal.SIGTERM),
 ])
 def test_a_signal_ends_a_collective(start, wait, number):
     waiting, lost = start(0, wait), start(1)

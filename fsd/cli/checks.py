@@ -229,12 +229,14 @@ def csv_files(output_file):
 
 
 def check_saved(args):
-    """Without training: raise an ``InputError`` if the model to evaluate is missing."""
+    """Without training: raise an ``InputError`` if the model to evaluate is missing, or the file that gets its scores is not ours."""
     flag = "student_model_name_or_path" if hasattr(args, "student_model_name_or_path") else "model_name_or_path"
     if not getattr(args, flag) and not Path(args.output_dir).exists():
         reason = f"nothing there to evaluate; give --do_train, or the model with --{flag}"
         raise InputError(f"--output_dir {args.output_dir}: {reason}")
     check_folder(args.output_dir, f"--output_dir {args.output_dir}")
+    if args.do_eval:
+        check_results_file(args.results_file)
 
 
 def check_compiler():

@@ -229,7 +229,7 @@ def csv_files(output_file):
 
 
 def check_saved(args):
-    """Without training: raise an ``InputError`` if the model to evaluate is missing, or the file that gets its scores is not ours."""
+    """Without training: raise an ``InputError`` if no model is there, or if another program wrote the results file."""
     flag = "student_model_name_or_path" if hasattr(args, "student_model_name_or_path") else "model_name_or_path"
     if not getattr(args, flag) and not Path(args.output_dir).exists():
         reason = f"nothing there to evaluate; give --do_train, or the model with --{flag}"

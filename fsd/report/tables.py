@@ -2,16 +2,19 @@
 
 from fsd.report.analysis_tables import cka_table, cost_table, ranks_table
 from fsd.report.score_tables import parts_table, score_tables, spread_table
+from fsd.report.settings_table import settings_table
 
 
 def make_tables(reproduction, published, benchmark=None):
-    """Tables 2 to 8, ours beside the published numbers.
+    """Tables 2 to 8, ours beside the published numbers; and one of settings, where a method was trained with several.
 
     Args:
         reproduction: :class:`fsd.report.runs.Reproduction`; cells without runs stay empty.
         published: content of results/published.json.
         benchmark: rows of :func:`fsd.report.analysis_tables.read_benchmark`, or None.
     """
-    return [*score_tables(reproduction, published), parts_table(reproduction, published), spread_table(reproduction, published),
-            cka_table(reproduction, published), ranks_table(reproduction, published),
-            cost_table(reproduction, published, benchmark)]
+    tables = [*score_tables(reproduction, published), parts_table(reproduction, published), spread_table(reproduction, published),
+              cka_table(reproduction, published), ranks_table(reproduction, published),
+              cost_table(reproduction, published, benchmark)]
+    settings = settings_table(reproduction)
+    return [*tables, settings] if settings else tables

@@ -308,3 +308,17 @@ def test_what_is_wrong_is_told_in_one_line(repro, run_script, name, content, mes
 def test_a_folder_that_is_not_there(run_script, tmp_path):
     ended = run_script("scripts/make_tables.py", "--results", tmp_path / "none", "--output_dir", tmp_path / "tables")
     assert ended.status == 2 and "no such folder" in ended.last_line and not (tmp_path / "tables").exists()
+
+
+def test_settings_of_one_method_stand_beside_each_other(repro):
+    """The first run's settings are the method's name alone; a flag that a row does not have counts as off."""
+    plain, gram = json.dumps({"beta": 1.0}), json.dumps({"beta": 1.0, "debiased": True, "similarity": "gram"})
+    rows = [row("FSD_I", seed, acc=score, flags=flags, run=f"{flags}{seed}")
+            for flags, scores in ((plain, (0.6, 0.7)), (gram, (0.5,))) for seed, score in enumerate(scores)]
+    analyses = [{"task": "RTE", "method": "FSD_I", "run": f"{gram}0", "seed": 0, "batch_size": 32,
+                 "cka": {"map": [[0.9]], "mean_diagonal": 0.9, "shuffled_mean_diagonal": 0.8}}]
+    table = tables_of(repro([*rows, row("KD", 1, acc=0.6)], analyses))["settings"]
+    assert [line.row for line in table.lines] == ["FSD_I", "FSD_I, debiased, similarity gram"]
+    texts = [[text for text, _ in cells] for _, _, cells in table.cells()]
+    assert texts == [["65.00 ± 7.07 (2)", "", ""], ["50.00 (1)", "90.00 (1)", "80.00 (1)"]]
+    assert "settings" not in tables_of(repro(rte_rows()))

@@ -30,9 +30,11 @@ def main():
     parser = Parser(__doc__)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), help="what to measure")
     parser.add_argument("--sizes", nargs="+", choices=("small", "base"), default=["small", "base"],
-        help="small: width 256, 4→2 layers, batch 32; base: BERT-base, 12→6, batch 32 on a GPU and 8 on a CPU")
-    parser.add_argument("--pairs", type=number(int, 2), default=9, help="blocks of each method; BERT-base on a CPU: at most 5")
-    parser.add_argument("--steps", type=number(int, 1), default=20, help="steps per block; BERT-base on a CPU: at most 4")
+        help="small: width 256, 4→2 layers, batch 32; base: BERT-base, 12→6, batches of 32 and 256 on a GPU and of 8 on a CPU")
+    parser.add_argument("--pairs", type=number(int, 2),
+        help="blocks of each method; usually 9, on a GPU 5; BERT-base on a CPU: at most 5")
+    parser.add_argument("--steps", type=number(int, 1),
+        help="steps per block; usually 20, on a GPU those of half a second; BERT-base on a CPU: at most 4")
     parser.add_argument("--batch_size", type=number(int, 2), help="replaces the batch size of --sizes")
     parser.add_argument("--only", default="", help="text that a row of the methods table must contain")
     parser.add_argument("--minutes", type=number(float, above=0), default=10, help="time limit of the large table, in minutes")
@@ -50,18 +52,23 @@ def main():
 
     device = pick_device(args.no_cuda)
     chosen = sizes(args.sizes, args.pairs, args.steps, args.batch_size, device)
+    _, pairs, steps = chosen[0]
     measure = {
         "methods": lambda: measure_methods(chosen, device, args.only), "inference": lambda: measure_inference(chosen, device),
-        "growth": lambda: measure_growth(args.pairs, args.steps, device), "memory": lambda: measure_memory(chosen, device),
+        "growth": lambda: measure_growth(pairs, steps, device), "memory": lambda: measure_memory(chosen, device),
         "large": lambda: measure_large(args.minutes, device),
     }
+    start = time.monotonic()
     figures = {"date": time.strftime("%Y-%m-%d"), "device": describe_device(device), **versions(), "tables": {}}
     print(f"{figures['date']}, {figures['device']}, torch {figures['torch']}, transformers {figures['transformers']}, "
           f"commit {figures['commit']}\n", flush=True)
     for name in args.tables:
-        figures["tables"][name] = measure[name]()
-        if args.output:
-            write_json(args.output, figures)
+        figures["tables"][name] = []
+        for rows in measure[name]():
+            figures["tables"][name] += rows
+            if args.output:
+                write_json(args.output, figures)
+            print(f"\n{time.monotonic() - start:.0f} s so far", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,7 @@ MNLI_EXAMPLES, MNLI_CENTROIDS, BASE_FEATURES = 392_702, 300, 128 * 768
 
 
 def measure_memory(sizes, device):
-    """Table: the passes and the whole build of the teacher memory, with and without a feature cache, against one forward."""
-    rows = []
+    """Yield rows: the passes and the whole build of the teacher memory, with and without a feature cache, against one forward."""
     for size, _, _ in sizes:
         quick = size.name == "small" or device.type == "cuda"
         rounds, batches = (5 if quick else 3), (80 if quick else 32)
@@ -60,12 +59,11 @@ def measure_memory(sizes, device):
         ratios = {name: quartiles(values) for name, values in times.items()}
         print_table(["", "ratio to one bare teacher forward (quartiles)"],
                     [[name, f"{middle:.3f} ({low:.3f}–{high:.3f})"] for name, (low, middle, high) in ratios.items()])
-        rows.append({"size": size.describe(), "examples": len(data), "ratios": ratios})
-    return rows
+        yield [{"size": size.describe(), "examples": len(data), "ratios": ratios}]
 
 
 def measure_large(minutes, device):
-    """Print the plan for MNLI at BERT-base, then the time and RAM of a build at that width."""
+    """Yield one row. Prints the plan for MNLI at BERT-base, then the time and RAM of a build at that width."""
     print(f"\n**MNLI's sizes**: {Plan(MNLI_EXAMPLES, BASE_FEATURES, MNLI_CENTROIDS).describe()}\n", flush=True)
     generator = torch.Generator(device).manual_seed(0)
     centers = torch.randn(MNLI_CENTROIDS, BASE_FEATURES, generator=generator, device=device)
@@ -94,5 +92,5 @@ def measure_large(minutes, device):
     print(f"{count:,} examples: {seconds:.0f} s, of which features {3 * generating * count:.0f} s; peak RAM "
           f"{peak.bytes / 1e9:.2f} GB, planned {plan.peak_bytes / 1e9:.2f} GB; clusters of {int(clustering.counts.min())} to "
           f"{int(clustering.counts.max())} examples")
-    return [{"examples": count, "seconds": seconds, "peak_bytes": peak.bytes, "planned_bytes": plan.peak_bytes,
-             "rest_seconds": clustering_seconds, "passes": [report.describe() for report in clustering.history]}]
+    yield [{"examples": count, "seconds": seconds, "peak_bytes": peak.bytes, "planned_bytes": plan.peak_bytes,
+            "rest_seconds": clustering_seconds, "passes": [report.describe() for report in clustering.history]}]

@@ -224,8 +224,8 @@ def is_analysis(path):
 
 
 def csv_files(output_file):
-    """The paths of an analysis's CSV files: the heat map's and the layer map's."""
-    return [Path(f"{output_file}.{name}.csv") for name in ("cka", "layers")]
+    """The paths of an analysis's CSV files: of the heat map, the layer map, its chance levels, and its minibatch CKA."""
+    return [Path(f"{output_file}.{name}.csv") for name in ("cka", "layers", "layers-chance", "layers-minibatch")]
 
 
 def check_saved(args):

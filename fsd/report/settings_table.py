@@ -6,7 +6,7 @@ from fsd.glue.metrics import main_metric
 from fsd.glue.tasks import find_task
 from fsd.report.names import LABELS, LARGE_TASKS, NAMES, SMALL_TASKS
 from fsd.report.notes import mixed_teachers, other_encoder
-from fsd.report.runs import of
+from fsd.report.runs import CHANCE, of
 from fsd.report.score_tables import percent
 from fsd.report.statistics import summary
 from fsd.report.table import Line, Table, Value
@@ -21,7 +21,7 @@ def settings_table(reproduction):
     counts = students.groupby(["task", "method"])["flags"].nunique()
     pairs = [pair for pair, count in counts.items() if count > 1]
     tasks = [task for task in SMALL_TASKS + LARGE_TASKS if task in {task for task, _ in pairs}]
-    columns = [f"{task} {name}" for task in tasks for name in (main_metric(find_task(task)), "CKA", "CKA, shuffled")]
+    columns = [f"{task} {name}" for task in tasks for name in (main_metric(find_task(task)), "CKA", "CKA by chance")]
     lines = {}
     for method in LABELS:
         for task in [task for task in tasks if (task, method) in pairs]:
@@ -31,14 +31,15 @@ def settings_table(reproduction):
                 line = lines.setdefault(_label(method, first, _flags(flags)), {})
                 analysed = analyses[analyses["flags"] == flags]
                 line[columns[3 * tasks.index(task)]] = percent(of_flags["score"])
-                for place, name in enumerate(("mean_diagonal", "shuffled_mean_diagonal"), start=1):
+                for place, name in enumerate(("mean_diagonal", CHANCE), start=1):
                     mean, sd, count = summary(100 * analysed[name])
                     line[columns[3 * tasks.index(task) + place]] = Value(mean, sd, count)
     if not lines:
         return None
     shown = students[students["task"].isin(tasks)]
     notes = [NAMES, "A method's name alone stands for the settings of its first run; the other rows tell what differs from them.",
-             "CKA: mean diagonal of the CKA map between teacher and student. Shuffled: of pairs that do not belong together.",
+             "CKA: mean diagonal of the CKA map between teacher and student. By chance: that of unrelated features of the same "
+             "effective dimensions.",
              *mixed_teachers(shown), *other_encoder(shown)]
     caption = "Settings: scores on dev and CKA, in percent, mean ± standard deviation (number of runs)"
     return Table("settings", caption, columns, [Line(label, "ours", values) for label, values in lines.items()], notes)

@@ -68,7 +68,8 @@ def cells(table, label, source="ours"):
 
 def analysis(method, seed, diagonal=0.9, difference=0.1, task="RTE", **changes):
     relations = {f"{where}_{metric}": difference for where in ("inter", "intra") for metric in ("euclidean", "cosine")}
-    cka = {"split": "test", "batch_size": 32, "map": [[diagonal]], "mean_diagonal": diagonal, "shuffled_mean_diagonal": 0.8}
+    cka = {"split": "test", "batch_size": 32, "map": [[diagonal]], "mean_diagonal": diagonal, "shuffled_mean_diagonal": 0.8,
+           "chance_mean_diagonal": 0.75}
     return {"task": task, "method": method, "seed": seed, "batch_size": 32, "teacher_hash": "t", "run": f"{task}-{method}-{seed}",
             "restoration": None, "cka": cka, "layers": None, "relations": relations, "curves": None} | changes
 
@@ -146,7 +147,8 @@ def test_cka_and_its_chance_level(repro):
     analyses += [analysis("KD", 3, 0.1, batch_size=8), analysis("KD", 1, 0.5, task="WNLI", cka=None)]
     table = tables_of(repro([row("KD", 1), row("KD", 2)], analyses))["table6"]
     assert cells(table, "T-VKD")["RTE"] == "0.910 ± 0.014 (2)" and cells(table, "T-VKD")["WNLI"] == ""
-    assert cells(table, "T-VKD", "ours, chance")["RTE"] == "0.800 ± 0.000 (2)"
+    assert cells(table, "T-VKD", "ours, shuffled")["RTE"] == "0.800 ± 0.000 (2)"
+    assert cells(table, "T-VKD", "ours, chance")["RTE"] == "0.750 ± 0.000 (2)"
     assert cells(table, "T-VKD")["average"] == "0.910 (1)"
     assert cells(table, "T-T")["RTE"] == "1.000 (1)" and cells(table, "T-nDS", "published")["WNLI"] == "0.998"
 
@@ -316,7 +318,7 @@ def test_settings_of_one_method_stand_beside_each_other(repro):
     rows = [row("FSD_I", seed, acc=score, flags=flags, run=f"{flags}{seed}")
             for flags, scores in ((plain, (0.6, 0.7)), (gram, (0.5,))) for seed, score in enumerate(scores)]
     analyses = [{"task": "RTE", "method": "FSD_I", "run": f"{gram}0", "seed": 0, "batch_size": 32,
-                 "cka": {"map": [[0.9]], "mean_diagonal": 0.9, "shuffled_mean_diagonal": 0.8}}]
+                 "cka": {"map": [[0.9]], "mean_diagonal": 0.9, "chance_mean_diagonal": 0.8, "shuffled_mean_diagonal": 0.7}}]
     table = tables_of(repro([*rows, row("KD", 1, acc=0.6)], analyses))["settings"]
     assert [line.row for line in table.lines] == ["FSD_I", "FSD_I, debiased, similarity gram"]
     texts = [[text for text, _ in cells] for _, _, cells in table.cells()]

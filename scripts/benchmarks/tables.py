@@ -110,7 +110,7 @@ def measure_inference(sizes, device):
 def measure_evaluation(sizes, device):
     """Yield rows: our evaluation in float32, beside a bare forward pass over batches of sorted lengths."""
     for size, pairs, steps in sizes:
-        batches = max(steps or 0, 20)
+        batches = max(steps or 0, 50)  # about the examples of a dev set
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(size, device, batches, Path(folder))
         rows = []
@@ -127,7 +127,7 @@ def evaluation_rows(size, first, others, batches, pairs, device):
         low, middle, high = ratio_quartiles(contender)
         rows.append({"size": size.describe(), "method": contender.method, "options": contender.options,
                      "ms": 1000 * statistics.median(contender.seconds), "ratio": middle, "ratio_quartiles": [low, high],
-                     "beside": f"evaluation of {first.method}"})
+                     "beside": first.method})
     print(f"\n**{size.describe()}**; {pairs} pairs of {batches} batches in evaluation; a step is a batch, "
           "and the ratios are to the first row\n")
     print_rows(rows, BUT_BESIDE)

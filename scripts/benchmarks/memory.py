@@ -13,7 +13,8 @@ from fsd.memory.clustering_plan import Plan
 from fsd.memory.streaming_kmeans import cluster
 from fsd.training.teacher_features import TeacherFeatures
 
-from benchmarks.timing import PeakMemory, print_table, quartiles, seconds_of
+from benchmarks.results import print_rows
+from benchmarks.timing import PeakMemory, quartiles, seconds_of
 from benchmarks.training import Bench
 
 MNLI_EXAMPLES, MNLI_CENTROIDS, BASE_FEATURES = 392_702, 300, 128 * 768
@@ -56,10 +57,13 @@ def measure_memory(sizes, device):
                 for name, value in zip(times, values, strict=True):
                     times[name].append(value / bare)
         print(f"\n**{size.describe()}**; {len(data)} examples; {rounds} rounds; bare teacher forward: {bare:.1f} s\n")
-        ratios = {name: quartiles(values) for name, values in times.items()}
-        print_table(["", "ratio to one bare teacher forward (quartiles)"],
-                    [[name, f"{middle:.3f} ({low:.3f}–{high:.3f})"] for name, (low, middle, high) in ratios.items()])
-        yield [{"size": size.describe(), "examples": len(data), "ratios": ratios}]
+        rows = []
+        for name, values in times.items():
+            low, middle, high = quartiles(values)
+            rows.append({"size": size.describe(), "method": f"memory, {name}", "ratio": middle, "ratio_quartiles": [low, high],
+                         "beside": "bare teacher forward", "examples": len(data)})
+        print_rows(rows, ("method", "ratio", "beside"))
+        yield rows
 
 
 def measure_large(minutes, device):
@@ -92,5 +96,6 @@ def measure_large(minutes, device):
     print(f"{count:,} examples: {seconds:.0f} s, of which features {3 * generating * count:.0f} s; peak RAM "
           f"{peak.bytes / 1e9:.2f} GB, planned {plan.peak_bytes / 1e9:.2f} GB; clusters of {int(clustering.counts.min())} to "
           f"{int(clustering.counts.max())} examples")
-    yield [{"examples": count, "seconds": seconds, "peak_bytes": peak.bytes, "planned_bytes": plan.peak_bytes,
-            "rest_seconds": clustering_seconds, "passes": [report.describe() for report in clustering.history]}]
+    yield [{"size": "MNLI's sizes", "examples": count, "seconds": seconds, "peak_bytes": peak.bytes,
+            "planned_bytes": plan.peak_bytes, "rest_seconds": clustering_seconds,
+            "passes": [report.describe() for report in clustering.history]}]

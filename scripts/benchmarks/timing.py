@@ -134,12 +134,6 @@ def quartiles(values):
     return statistics.quantiles(values, n=4, method="inclusive")
 
 
-def print_table(header, rows):
-    """Print a Markdown table."""
-    for line in (header, ["---"] * len(header), *rows):
-        print(f"| {' | '.join(line)} |", flush=True)
-
-
 def seconds_of(function, device):
     """(seconds, result) of calling ``function``."""
     synchronize(device)

@@ -23,7 +23,7 @@ from fsd.models.loading import freeze
 from fsd.models.student import new_bert
 from fsd.records.tracking import Tracker
 from fsd.system.devices import autocast
-from fsd.training.evaluation import predict_logits
+from fsd.training.evaluation import evaluate, predict_logits
 from fsd.training.loop import train
 from fsd.training.run import Run
 from fsd.training.teacher_cache import TeacherCache
@@ -34,8 +34,11 @@ from benchmarks.timing import BLOCK_STEPS, Contender, seconds_of, synchronize
 QUANTILES = (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1)
 LENGTHS = {
     "CoLA": (4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 14, 17, 20, 25, 32, 47),
+    "STS-B": (10, 13, 15, 16, 18, 19, 21, 23, 25, 28, 35, 51, 60, 75, 93, 125),
     "RTE": (13, 21, 29, 33, 40, 45, 50, 56, 62, 72, 103, 128, 128, 128, 128, 128),
+    "MNLI": (8, 11, 17, 20, 24, 28, 32, 37, 41, 47, 53, 62, 70, 101, 122, 128),
 }
+PACKED = ("CoLA", "STS-B", "RTE")  # the lengths of the rows with --mask_padding
 # Method → the weights of its objective, beside DEFAULTS.
 METHODS = {
     "fine-tuning": {"alpha": 1.0}, "KD": {}, "PKD": {"pkd": 1.0}, "MiniLM": {"minilm": 1.0},
@@ -176,6 +179,7 @@ class Bench:
             changes = {"seed": seed, "max_steps": count + 1, "logging_steps": count + 1}  # the first step logs, too
             with contextlib.redirect_stderr(io.StringIO()):  # hides the log
                 train(with_settings(run, **changes), clock)
+            clock.flush()
             return clock.times[count + 1] - clock.times[1]
 
         precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
@@ -192,6 +196,35 @@ class Bench:
                 return seconds_of(lambda: predict_logits(student, examples, self.size.batch_size), self.device)[0]
 
         return Contender(method, "", steps)
+
+    def evaluations(self, lengths):
+        """(bare forward over batches of sorted lengths, [our evaluation]) as contenders. Their steps are batches."""
+        data, task, size = self.data[lengths], find_task("CoLA"), self.size
+
+        @torch.no_grad()
+        def bare(examples):
+            self.student.eval()
+            logits = []
+            for rows in examples.lengths.argsort().split(size.batch_size):
+                longest = int(examples.lengths[rows].max())
+                mask = (torch.arange(longest) < examples.lengths[rows, None]).long().to(self.device)
+                logits.append(self.student(input_ids=examples.input_ids[rows, :longest].long(), attention_mask=mask,
+                                           token_type_ids=examples.token_type_ids[rows, :longest].long()).logits)
+            return torch.cat(logits).cpu()
+
+        def ours(examples):
+            with contextlib.redirect_stderr(io.StringIO()):  # hides the progress bar
+                return evaluate(self.student, task, [examples], size.batch_size)
+
+        def timed(function):
+            def steps(count):
+                examples = data.subset(torch.arange(count * size.batch_size))
+                return seconds_of(lambda: function(examples), self.device)[0]
+
+            return steps
+
+        options = f"({lengths}'s lengths)"
+        return Contender("bare forward", options, timed(bare)), [Contender("--do_eval", options, timed(ours))]
 
     def bias(self, run):
         """The difference in mean length between the batches of a block and all batches."""

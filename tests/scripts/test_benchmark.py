@@ -1,6 +1,9 @@
 """scripts/benchmark.py on a tiny size: its rows, and that Table 8 takes its file."""
 
+import json
 import statistics
+import sys
+from dataclasses import astuple
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +11,7 @@ import torch
 from conftest import ROOT
 
 from fsd.report.analysis_tables import read_benchmark
+from fsd.system.errors import InputError
 from fsd.system.files import write_json
 
 CPU = torch.device("cpu")
@@ -43,9 +47,58 @@ def test_every_method_and_the_relations_are_timed(benchmark, monkeypatch, tmp_pa
 def test_the_build_of_the_memory_is_timed(benchmark):
     from benchmarks import memory
 
-    ((row,),) = memory.measure_memory(benchmark.sizes, CPU)
-    assert row["examples"] == 64 and len(row["ratios"]) == 5
-    assert all(middle > 0 for _, middle, _ in row["ratios"].values())
+    (rows,) = memory.measure_memory(benchmark.sizes, CPU)
+    assert len(rows) == 5 and rows[0]["examples"] == 64 and all(row["ratio"] > 0 for row in rows)
+
+
+def test_evaluation_is_timed(benchmark):
+    (rows,) = benchmark.tables.measure_evaluation(benchmark.sizes, CPU)
+    assert [row["method"] for row in rows] == ["bare forward", "--do_eval"] * 2
+    assert [row["options"][1:5] for row in rows] == ["CoLA", "CoLA", "MNLI", "MNLI"] and all(row["ms"] > 0 for row in rows)
+
+
+def test_processes_are_timed(benchmark, monkeypatch):
+    from benchmarks import processes
+
+    monkeypatch.setattr(processes, "block_seconds", lambda size, count, steps: 0.5 + 0.1 * count)
+    ((one, two),) = processes.measure_processes(benchmark.sizes[0][0], 2, 1)
+    assert one["ratio"] == 1 and two["ratio"] == pytest.approx(7 / 6) and two["ms"] == pytest.approx(700)
+
+
+def test_the_program_of_the_processes(benchmark, monkeypatch, capsys):
+    from benchmarks import processes
+
+    monkeypatch.setattr(sys, "argv", ["processes.py", json.dumps(astuple(benchmark.sizes[0][0])), "1"])
+    processes.main()
+    assert float(capsys.readouterr().out) > 0
+
+
+def test_a_peer_that_is_not_installed(benchmark, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "textbrewer", None)
+    monkeypatch.setattr(benchmark.tables, "method_rows", lambda _: [("KD", (), "CoLA")])
+    (rows,) = benchmark.tables.measure_methods(benchmark.sizes, CPU, peers=True)
+    assert [row["method"] for row in rows] == ["bare KD loop", "KD"]
+    assert "TextBrewer is not installed" in capsys.readouterr().out
+
+
+def test_a_file_keeps_the_rows_that_are_not_measured_anew(benchmark, tmp_path, capsys):
+    from benchmarks import results
+
+    row = {"size": "small", "method": "KD", "options": "", "ms": 1.0, "ratio": 1.0, "ratio_quartiles": [0.5, 1.5],
+           "commit": "abc"}
+    old, new = row | {"size": "base"}, row | {"ms": 2.0}
+    assert results.merged([row, old], [new]) == [old, new]
+    about = {"device": "CPU", "python": "3", "torch": "2", "transformers": "5"}
+    path = tmp_path / "benchmark.json"
+    assert results.earlier_tables(path, about) == {}
+    write_json(path, about | {"tables": {"methods": [row], "large": [{"size": "MNLI's"}]}})
+    assert results.earlier_tables(path, about)["methods"] == [row]
+    with pytest.raises(InputError, match="no benchmark of this machine with torch 3"):
+        results.earlier_tables(path, about | {"torch": "3"})
+    results.show(path)
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| size | method | ms a step | ratio (quartiles) |", "| --- | --- | --- | --- |",
+        "| small | KD | 1 | 1.000 (0.500–1.500) |"]
 
 
 def test_the_rows_of_the_methods_table(benchmark):

@@ -20,6 +20,9 @@ def pick_device(no_cuda=False):
     """
     if no_cuda or not torch.cuda.is_available():
         return torch.device("cpu")
+    # With a mask, cuDNN's attention has NaN gradients at lengths such as 64 on an H100, from torch 2.11 on (pytorch issue
+    # 196678). The other kernels have none.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     if started_alone():
         return torch.device("cuda")
     number, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()

@@ -46,3 +46,13 @@ def test_free_ram_is_less_than_all_of_it():
 
 def test_the_cpu_is_picked_without_a_gpu_or_on_request():
     assert devices.pick_device(no_cuda=True) == torch.device("cpu")
+
+
+def test_attention_on_a_gpu_is_not_cudnn_s(monkeypatch):
+    """Its gradients have NaN at some lengths, see fsd/system/devices.py."""
+    enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    try:
+        assert devices.pick_device().type == "cuda" and not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(enabled)

@@ -6,19 +6,25 @@ import pytest
 import torch
 
 from fsd.glue.dataset import EncodedDataset
+from fsd.system.devices import pick_device
+from fsd.training import loop
 from fsd.training.loss_log import LossLog
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def test_no_step_between_logging_steps_waits_for_the_device(run_script, toy_glue, rte_teacher, tmp_path, monkeypatch):
-    write = LossLog.write
+    write, curves_of = LossLog.write, loop.batch_curves
+
+    def curves_unwatched(run, outputs):
+        torch.cuda.set_sync_debug_mode("default")
+        return curves_of(run, outputs)
 
     def write_unwatched(self, step, bar, curves):
-        torch.cuda.set_sync_debug_mode("default")
         write(self, step, bar, curves)
         torch.cuda.set_sync_debug_mode("error")  # from the first logging step on, any other read-back raises
 
+    monkeypatch.setattr(loop, "batch_curves", curves_unwatched)
     monkeypatch.setattr(LossLog, "write", write_unwatched)
     try:
         finished = run_script(
@@ -46,6 +52,16 @@ def test_first_losses_agree_with_the_cpu(run_script, toy_glue, rte_teacher, tmp_
         (line,) = [line for line in finished.err.splitlines() if "weighted losses" in line]
         losses[device] = [float(word) for word in line.replace("(", " ").split() if word.replace(".", "").isdigit()]
     assert losses["gpu"] == pytest.approx(losses["cpu"], rel=0.01)  # printed with four digits
+
+
+def test_masked_attention_of_64_positions_has_finite_gradients():
+    """All scores of a query are about −200, as in deep layers. cuDNN's kernel then gave NaN on an H100."""
+    device = pick_device()
+    query = torch.full((2, 4, 64, 32), -6.0, device=device, dtype=torch.bfloat16, requires_grad=True)
+    key = torch.full_like(query, 6.0).add_(torch.randn_like(query) / 8).requires_grad_()
+    mask = torch.ones(2, 1, 64, 64, dtype=torch.bool, device=device).tril()
+    torch.nn.functional.scaled_dot_product_attention(query, key, key, attn_mask=mask).sum().backward()
+    assert torch.isfinite(query.grad).all() and torch.isfinite(key.grad).all()
 
 
 def test_data_that_would_not_fit_give_the_same_batches_from_pinned_memory(monkeypatch):

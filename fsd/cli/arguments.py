@@ -1,7 +1,6 @@
 """The flags of the programs, in shared groups. Imports nothing heavy."""
 
-from fsd.cli.parser import Parser, number, positive_or_unset
-from fsd.glue.tasks import TASKS
+from fsd.cli.parser import Parser, add_task_argument, number, positive_or_unset
 
 MASK_PADDING_HELP = ("leave padding out of every structure, and out of the batches: much faster for short texts. Build "
                      "the teacher memory and train the student with the same setting")
@@ -10,7 +9,7 @@ MASK_PADDING_HELP = ("leave padding out of every structure, and out of the batch
 def add_data_arguments(parser, training=True):
     """Task, data folder and encoding; without ``training``, no flag of the training set."""
     group = parser.add_argument_group("data")
-    group.add_argument("--task_name", required=True, help=f"one of {', '.join(task.name for task in TASKS)}, in any case")
+    add_task_argument(group)
     group.add_argument("--data_dir", required=True, help="the task's folder, or the GLUE folder above it")
     group.add_argument("--max_seq_length", type=number(int, 8), default=128,
         help="cut or pad examples to this many tokens; use the same length for the teacher memory and the student")

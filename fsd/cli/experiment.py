@@ -23,7 +23,7 @@ from fsd.records.results import add_scores, append_result
 from fsd.records.resuming import CONTENT, find_resume_point, locked_output_dir, prepare_output_dir, write_record
 from fsd.records.tracking import Tracker
 from fsd.system.files import read_json, write_text
-from fsd.system.hashes import file_hash
+from fsd.system.hashes import file_hash, json_hash
 from fsd.system.launcher import is_main_process
 from fsd.system.processes import check_same, main_process_first, world_size
 from fsd.training.evaluation import evaluate, format_metrics, is_at_chance, predict_test_sets
@@ -46,6 +46,12 @@ def deciding_settings(args, contents):
     """
     settings = deciding_flags(args) | {name: CONTENT + digest for name, digest in contents.items()}
     return {f"--{name}": value for name, value in (settings | {"nproc_per_node": world_size()}).items()}
+
+
+def data_contents(task, train_set):
+    """Flag without its dashes → hash of the content of its file, for the task and its training data."""
+    own = {} if task.is_official else {"task_file": json_hash(task.definition)}
+    return own | {"data_dir": train_set.fingerprint}
 
 
 def load_data(args, task, tokenizer, device):

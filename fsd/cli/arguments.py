@@ -73,6 +73,7 @@ def add_run_arguments(parser):
     group.add_argument("--eval_all_checkpoints", action="store_true",
         help="with --do_eval: also evaluate each checkpoint-N in --output_dir")
     group.add_argument("--results_file", default="results.csv", help="CSV file that gets one row per finished run")
+    group.add_argument("--push_to_hub", metavar="NAME", help="after training, upload the finished folder to the Hugging Face hub")
     group.add_argument("--save_steps", type=number(int, 1), default=500, help="steps between checkpoints")
     group.add_argument("--save_total_limit", type=number(int, 1), default=1, help="checkpoints to keep; removes older ones")
 

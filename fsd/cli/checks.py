@@ -9,6 +9,7 @@ from fsd.glue.task_file import read_task_file
 from fsd.glue.tasks import find_task
 from fsd.models.hub import find_model
 from fsd.records.output_folder import STATE_VALUES, check_output_dir, checkpoints, is_resumable
+from fsd.records.publishing import check_push
 from fsd.records.results import check_results_file
 from fsd.system.errors import InputError, say
 from fsd.system.files import check_folder, read_json
@@ -135,6 +136,10 @@ def parse_run(parser):
         raise InputError("--overwrite_output_dir needs --do_train: without training there is nothing new to write")
     if args.resume and not args.do_train:
         raise InputError("--resume needs --do_train: it goes on with a training run")
+    if args.push_to_hub:
+        if not args.do_train:
+            raise InputError("--push_to_hub needs --do_train: with --resume, a finished run is uploaded as it is")
+        check_push(args.push_to_hub)
     if args.fp16 and args.bf16:
         raise InputError("--fp16 and --bf16 exclude each other: leave one of them out")
     if args.group_by_length and not args.mask_padding:

@@ -19,6 +19,7 @@ from fsd.models.tokenizer import load_tokenizer
 from fsd.records.checkpoints import keep_newest, save_model
 from fsd.records.model_card import add_scores_to_card, write_model_card
 from fsd.records.output_folder import RECORD_FILE, checkpoints, trained_on
+from fsd.records.publishing import push_to_hub
 from fsd.records.results import add_scores, append_result
 from fsd.records.resuming import CONTENT, find_resume_point, locked_output_dir, prepare_output_dir, write_record
 from fsd.records.tracking import Tracker
@@ -102,6 +103,7 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
             args.output_dir, settings, kind, resume=args.resume, overwrite=args.overwrite_output_dir, checkpoint=checkpoint
         )
         if point is None:
+            push(args, run.task)
             return
         if point.checkpoint is None and run.objective.needs_teacher and not args.skip_teacher_eval:
             score_teacher(run)
@@ -127,6 +129,13 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
         write_record(args.output_dir, point, settings, facts, finished=True)
         logger.info("%s on %s, %d steps in %.1f s: %s", run.objective.method, run.task.name, run.steps, seconds,
                     format_metrics(metrics) or "not evaluated (no --do_eval)")
+        push(args, run.task)
+
+
+def push(args, task):
+    """With ``--push_to_hub``, upload the finished run's folder."""
+    if args.push_to_hub and is_main_process():
+        push_to_hub(args.push_to_hub, args.output_dir, task)
 
 
 def score_teacher(run):

@@ -1,16 +1,20 @@
 """Measure the cost of structure distillation, relative to a minimal distillation loop and to a plain teacher forward.
 
-    python scripts/benchmark.py --output benchmark.json                       all tables; about an hour and a half on 2 cores
-    python scripts/benchmark.py --tables methods --sizes small --pairs 3      one table, faster
+    python scripts/benchmark.py --tables methods --sizes base --output gpu.json    on a GPU, about 5 minutes
+    python scripts/benchmark.py --peers --output cpu.json                          all tables; two hours on 2 cores
+    python scripts/benchmark.py --tables methods --sizes small --pairs 3           one table, faster
+    python scripts/benchmark.py --show cpu.json                                    prints a file as one table
 
 Each ratio compares blocks of steps that alternate in one process, so that a slow phase of the machine affects both sides.
 Models and tokens are random; lengths are distributed as in the official training files. Prints Markdown.
 
-    methods   our training loop with each method, --log_relations and each speed option, against the minimal loop
-    growth    the same for KD and FSD_ILG at other batch sizes, lengths, centroids and widths
-    inference the evaluation of the students of the paper's Table 8, against that of KD's
-    memory    the passes and the whole build of the teacher memory, against one teacher forward over the same data
-    large     the build of a teacher memory on synthetic features of MNLI's size at BERT-base, or on fewer if time is short
+    methods     our training loop with each method, --log_relations and each speed option, against the minimal loop
+    growth      the same for KD and FSD_ILG at other batch sizes, lengths, centroids and widths
+    processes   FSD_ILG in two processes of one thread, against one process of two threads; on CPUs alone
+    evaluation  our evaluation, against a bare forward pass over batches of sorted lengths
+    inference   the evaluation of the students of the paper's Table 8, against that of KD's
+    memory      the passes and the whole build of the teacher memory, against one teacher forward over the same data
+    large       the build of a teacher memory on synthetic features of MNLI's size at BERT-base, or on fewer if time is short
 """
 
 import fsd.cli.early_signals  # noqa: F401
@@ -23,45 +27,68 @@ from fsd.cli.parser import Parser, number
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import write_json
 
-TABLES = ("methods", "growth", "inference", "memory", "large")
+TABLES = ("methods", "growth", "processes", "evaluation", "inference", "memory", "large")
 
 
 def main():
     parser = Parser(__doc__)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), help="what to measure")
     parser.add_argument("--sizes", nargs="+", choices=("small", "base"), default=["small", "base"],
-        help="small: width 256, 4→2 layers, batch 32; base: BERT-base, 12→6, batch 32 on a GPU and 8 on a CPU")
-    parser.add_argument("--pairs", type=number(int, 2), default=9, help="blocks of each method; BERT-base on a CPU: at most 5")
-    parser.add_argument("--steps", type=number(int, 1), default=20, help="steps per block; BERT-base on a CPU: at most 4")
+        help="small: width 256, 4→2 layers, batch 32; base: BERT-base, 12→6, batches of 32 and 256 on a GPU and of 8 on a CPU")
+    parser.add_argument("--pairs", type=number(int, 2),
+        help="blocks of each method; usually 9, on a GPU 5; BERT-base on a CPU: at most 5")
+    parser.add_argument("--steps", type=number(int, 1),
+        help="steps per block; usually 20, on a GPU those of half a second; BERT-base on a CPU: at most 4")
     parser.add_argument("--batch_size", type=number(int, 2), help="replaces the batch size of --sizes")
     parser.add_argument("--only", default="", help="text that a row of the methods table must contain")
     parser.add_argument("--minutes", type=number(float, above=0), default=10, help="time limit of the large table, in minutes")
-    parser.add_argument("--output", help="JSON file for all figures")
+    parser.add_argument("--peers", action="store_true", help="measure TextBrewer's KD in the methods table, if it is installed")
+    parser.add_argument("--output", help="JSON file for all figures. If there is one of this machine, its figures of other "
+        "tables and sizes stay")
+    parser.add_argument("--show", metavar="FILE", help="measure nothing; print the ratios of such a file as one table")
     add_hardware_arguments(parser, precision=False)
     args = parser.parse_args()
     if args.output and Path(args.output).is_dir():
         raise InputError(f"--output {args.output} is a folder; name a file")
 
+    from benchmarks.results import earlier_tables, merged, show
+
+    if args.show:
+        return show(args.show)
+
     from fsd.records.versions import versions
     from fsd.system.devices import describe_device, pick_device
 
     from benchmarks.memory import measure_large, measure_memory
-    from benchmarks.tables import measure_growth, measure_inference, measure_methods, sizes
+    from benchmarks.processes import measure_processes
+    from benchmarks.tables import measure_evaluation, measure_growth, measure_inference, measure_methods, sizes
+    from benchmarks.training import Size
 
     device = pick_device(args.no_cuda)
     chosen = sizes(args.sizes, args.pairs, args.steps, args.batch_size, device)
+    _, pairs, steps = chosen[0]
     measure = {
-        "methods": lambda: measure_methods(chosen, device, args.only), "inference": lambda: measure_inference(chosen, device),
-        "growth": lambda: measure_growth(args.pairs, args.steps, device), "memory": lambda: measure_memory(chosen, device),
-        "large": lambda: measure_large(args.minutes, device),
+        "methods": lambda: measure_methods(chosen, device, args.only, args.peers),
+        "growth": lambda: measure_growth(pairs, steps, device),
+        "processes": lambda: measure_processes(Size("small", 256, 4, 32), min(pairs, 5), steps),
+        "evaluation": lambda: measure_evaluation(chosen, device), "inference": lambda: measure_inference(chosen, device),
+        "memory": lambda: measure_memory(chosen, device), "large": lambda: measure_large(args.minutes, device),
     }
-    figures = {"date": time.strftime("%Y-%m-%d"), "device": describe_device(device), **versions(), "tables": {}}
-    print(f"{figures['date']}, {figures['device']}, torch {figures['torch']}, transformers {figures['transformers']}, "
-          f"commit {figures['commit']}\n", flush=True)
+    start, about = time.monotonic(), {"date": time.strftime("%Y-%m-%d")} | versions()
+    figures = {"device": describe_device(device)} | {name: about[name] for name in ("python", "torch", "transformers")}
+    figures["tables"] = dict(earlier_tables(args.output, figures)) if args.output else {}
+    print(f"{about['date']}, {figures['device']}, torch {figures['torch']}, transformers {figures['transformers']}, "
+          f"commit {about['commit']}\n", flush=True)
     for name in args.tables:
-        figures["tables"][name] = measure[name]()
-        if args.output:
-            write_json(args.output, figures)
+        if name == "processes" and device.type == "cuda":
+            continue
+        earlier, new = figures["tables"].get(name, []), []
+        for rows in measure[name]():
+            new += [row | {"date": about["date"], "commit": about["commit"]} for row in rows]
+            figures["tables"][name] = merged(earlier, new)
+            if args.output:
+                write_json(args.output, figures)
+            print(f"\n{time.monotonic() - start:.0f} s so far", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Write the paper's Tables 2 to 8 from a reproduction's runs, with the published numbers beside, as Markdown, LaTeX and CSV.
 
     python scripts/make_tables.py --results REPRO --output_dir REPRO/tables
-    python scripts/make_tables.py --results REPRO --output_dir REPRO/tables --benchmark results/benchmark-base-cpu.json
+    python scripts/make_tables.py --results REPRO --output_dir REPRO/tables --benchmark results/benchmark-epyc-2-cores.json
 
 Tables can be made while scripts/reproduce.py still runs: cells without runs stay empty.
 """

@@ -65,8 +65,11 @@ def analyse(args):
             "cka": {"split": split, "batch_size": args.cka_batch_size, **cka}, "layers": layers,
             "relations": relations, "curves": curves,
         })
-        for path, values in zip(csv_files(args.output_file), (cka["map"], layers["map"]), strict=True) if args.csv else ():
-            write_text(path, map_as_csv(values))
+        if args.csv:
+            maps = (cka["map"], layers["map"], layers["chance_map"], layers["minibatch_map"])
+            for path, values in zip(csv_files(args.output_file), maps, strict=True):
+                if values:  # of fewer than four examples a batch there is no minibatch CKA
+                    write_text(path, map_as_csv(values))
         logger.info(
             "wrote %s: agreement %s, CKA %.4f (by chance %.4f, shuffled %.4f), %s",
             args.output_file, f"{rate['agreement']:.4f}" if rate else "–",

@@ -294,6 +294,7 @@ def analysis_parser(description):
     group = parser.add_argument_group("output")
     group.add_argument("--output_file", required=True, help="the JSON file to write; replaces an earlier analysis")
     group.add_argument("--csv", action="store_true",
-        help="also write the heat map and the layer map as CSV files beside it, FILE.cka.csv and FILE.layers.csv")
+        help="also write the maps as CSV files beside it: FILE.cka.csv, FILE.layers.csv, FILE.layers-chance.csv, "
+             "FILE.layers-minibatch.csv")
     add_hardware_arguments(parser, precision=False)
     return parser

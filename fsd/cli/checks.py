@@ -237,17 +237,19 @@ def is_analysis(path):
 
 
 def csv_files(output_file):
-    """The paths of an analysis's CSV files: the heat map's and the layer map's."""
-    return [Path(f"{output_file}.{name}.csv") for name in ("cka", "layers")]
+    """The paths of an analysis's CSV files: of the heat map, the layer map, its chance levels, and its minibatch CKA."""
+    return [Path(f"{output_file}.{name}.csv") for name in ("cka", "layers", "layers-chance", "layers-minibatch")]
 
 
 def check_saved(args):
-    """Without training: raise an ``InputError`` if the model to evaluate is missing."""
+    """Without training: raise an ``InputError`` if no model is there, or if another program wrote the results file."""
     flag = "student_model_name_or_path" if hasattr(args, "student_model_name_or_path") else "model_name_or_path"
     if not getattr(args, flag) and not Path(args.output_dir).exists():
         reason = f"nothing there to evaluate; give --do_train, or the model with --{flag}"
         raise InputError(f"--output_dir {args.output_dir}: {reason}")
     check_folder(args.output_dir, f"--output_dir {args.output_dir}")
+    if args.do_eval:
+        check_results_file(args.results_file)
 
 
 def check_compiler():

@@ -10,7 +10,7 @@ from fsd.cli.settings import identifying_flags
 from fsd.glue.metrics import main_metric
 from fsd.models.student import parameter_count
 from fsd.records.output_folder import trained_on
-from fsd.records.results import path_for_row
+from fsd.records.results import model_for_row, path_for_row
 from fsd.records.versions import commit, describe_versions, versions
 from fsd.system.devices import describe_device
 from fsd.system.processes import world_size
@@ -67,14 +67,14 @@ def result_row(args, run, start, metrics, seconds, source_hash):
     """
     objective, student = run.objective, run.student.config
 
-    def place(path):
-        return path_for_row(path, args.results_file)
+    def model(path):
+        return model_for_row(path, args.results_file)
 
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S"), "task": run.task.name, "method": objective.method,
         "role": "student" if hasattr(args, "student_model_name_or_path") else "teacher",
-        "output_dir": place(args.output_dir), "seed": args.seed, "mask_padding": args.mask_padding,
-        "copied_from": place(start.source), "student_layers": student.num_hidden_layers,
+        "output_dir": path_for_row(args.output_dir, args.results_file), "seed": args.seed, "mask_padding": args.mask_padding,
+        "copied_from": model(start.source), "student_layers": student.num_hidden_layers,
         "student_hidden_size": student.hidden_size, "parameters": parameter_count(run.student),
         "train_samples": len(run.train_set), "train_data": run.train_set.origin.rows, "max_seq_length": args.max_seq_length,
         "batch_size": run.batch_size, "accumulation": args.gradient_accumulation_steps,
@@ -82,7 +82,7 @@ def result_row(args, run, start, metrics, seconds, source_hash):
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "float32", "group_by_length": args.group_by_length,
         "compile": args.compile, **settings_in_use(args, objective), "main_metric": main_metric(run.task), **metrics,
         "seconds": round(seconds, 1), "commit": commit(), "flags": json.dumps(identifying_flags(args), sort_keys=True),
-    } | ({"teacher": place(args.model_name_or_path), "teacher_hash": source_hash,
+    } | ({"teacher": model(args.model_name_or_path), "teacher_hash": source_hash,
           "teacher_data": trained_on(args.model_name_or_path).rows,
           "cache_teacher": run.teacher_cache is not None} if objective.needs_teacher else {})
 

@@ -124,6 +124,15 @@ def path_for_row(path, results_file):
     return os.path.relpath(os.path.realpath(path), os.path.dirname(os.path.realpath(results_file)))
 
 
+def model_for_row(path, results_file):
+    """A model as rows hold it: as :func:`path_for_row`, but by its name alone where only the root folder is above both."""
+    if path and os.path.exists(path):
+        folder, above = os.path.realpath(path), os.path.dirname(os.path.realpath(results_file))
+        if os.path.commonpath([folder, above]) == os.path.sep:
+            return os.path.basename(folder)
+    return path_for_row(path, results_file)
+
+
 def path_of_row(path, results_file):
     """The path that a row holds, from the working directory. Older rows are absolute, or relative to where the run started."""
     beside = os.path.join(os.path.dirname(os.path.realpath(results_file)), path)

@@ -5,7 +5,7 @@ from scipy.stats import rankdata
 from fsd.method.relations import RELATIONS
 from fsd.report.names import LABELS, NAMES, PARTS, STUDENTS, WITH_MAPS, WITH_RELATIONS, map_name
 from fsd.report.notes import DOUBTS, notes_on_runs, other_batch_sizes, other_encoder
-from fsd.report.runs import of
+from fsd.report.runs import CHANCE, of
 from fsd.report.statistics import summary
 from fsd.report.table import Line, Table, Value
 from fsd.system.errors import InputError
@@ -15,20 +15,22 @@ SPEED = ("parameters (millions)", "ms a training step", "training speed", "infer
 
 
 def cka_table(reproduction, published):
-    """Table 6: the mean diagonal of the CKA maps of teacher and student, and its chance level."""
+    """Table 6: the mean diagonal of the CKA maps of teacher and student, and two chance levels of it."""
     printed = published["table_6_mean_diagonal_of_CKA_heat_maps"]
     tasks = printed["columns"][:-1]
     used = reproduction.analyses[reproduction.analyses["method"].isin(WITH_MAPS)]
     lines = []
     for method in WITH_MAPS:
         label = map_name(method, dash="-")
-        for source, column in (("ours", "mean_diagonal"), ("ours, chance", "shuffled_mean_diagonal")):
+        for source, column in (("ours", "mean_diagonal"), ("ours, chance", CHANCE), ("ours, shuffled", "shuffled_mean_diagonal")):
             values = {task: Value(*summary(of(used, task, method)[column])) for task in tasks}
             mean, _, count = summary([value.mean for value in values.values() if value.mean is not None])
             lines.append(Line(label, source, values | {"average": Value(mean, runs=count)}, digits=3))
         theirs = {column: Value(number) for column, number in zip(printed["columns"], printed[label], strict=True)}
         lines.append(Line(label, "published", theirs, digits=3))
     notes = [f"Published: {published['source']}.", f"T is the teacher. {NAMES}",
+             "Chance: what unrelated features of the same effective dimensions have. Shuffled: the same features, with the "
+             "student's examples in another order.",
              "Our average is over the tasks that have runs; their number stands in brackets."]
     for split, of_split in used[~used["split"].isin(("", "test"))].groupby("split"):
         notes.append(f"Ours: on {split} instead of test: {', '.join(sorted(of_split['task'].unique()))}.")

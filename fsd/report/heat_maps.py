@@ -11,7 +11,7 @@ COLOR_MAP = "cividis"  # even steps of lightness, and the same to colour-blind r
 TALLEST = 9.0  # inches: a page
 MAPS_CAPTION = (
     "Pixel (i, j): CKA of the teacher's penultimate features of mini-batch i and the other model's of mini-batch j. The "
-    "number: mean of the diagonal. Means over seeds. T: the teacher. "
+    "numbers: mean of the diagonal, and in brackets that with shuffled examples, by chance. Means over seeds. T: the teacher. "
 )
 
 
@@ -35,8 +35,9 @@ def batches(reproduction, name, tasks, where):
     if not found:
         return None
     maps = {(task, method): mean_map([run["map"] for run in runs], f"{task} {method}") for (task, method), runs in found.items()}
-    diagonals = {key: np.mean([run["mean_diagonal"] for run in runs]) for key, runs in found.items()}
-    titles = {(task, method): f"{map_name(method)}\n{diagonals[task, method]:.3f}" for task, method in maps}
+    diagonals, chance = ({key: np.mean([run[name] for run in runs]) for key, runs in found.items()}
+                         for name in ("mean_diagonal", "shuffled_mean_diagonal"))
+    titles = {key: f"{map_name(key[1])}\n{diagonals[key]:.3f} ({chance[key]:.3f})" for key in maps}
     told = ", ".join(f"{task} {map_name(method)} {value:.3f}" for (task, method), value in diagonals.items())
     figure = draw_maps(maps, titles, 1.52, "mini-batch j of the other model", "mini-batch i")
     return Drawing(
@@ -54,15 +55,22 @@ def layers(reproduction):
     if not maps:
         return None
     tasks, methods = (list(dict.fromkeys(names)) for names in zip(*maps, strict=True))
-    highest = {method: task for task, method in reversed(maps)}
-    titles = {(task, method): LABELS[method] for method, task in highest.items()}
+    titles = {(task, method): _layers_title(reproduction, task, method) for task, method in maps}
     figure = draw_maps(maps, titles, 1.3, "layer of the student", "teacher layer")
     return Drawing(
         "layers", "Layers of teacher and student",
-        f"CKA of every teacher layer with every student layer on dev; layer 0 is the embeddings. Means over seeds and "
-        f"mini-batches. {NAMES}",
+        f"CKA of every teacher layer with every student layer on dev; layer 0 is the embeddings. The numbers: mean of the "
+        f"map, and of its chance levels in brackets. Means over seeds and mini-batches. {NAMES}",
         f"Heat maps of CKA between the layers of the teacher and of {named(methods)} on {', '.join(tasks)}.", figure,
     )
+
+
+def _layers_title(reproduction, task, method):
+    """The method's name, the mean of its map, and that of the chance levels, which older analyses lack."""
+    parts = reproduction.parts("layers", task, method)
+    title = f"{LABELS[method]}\n{np.mean([part['map'] for part in parts]):.3f}"
+    levels = [part["chance_map"] for part in parts if part.get("chance_map")]
+    return title + (f" ({np.mean(levels):.3f})" if levels else "")
 
 
 def draw_maps(maps, titles, height, x_label, y_label):

@@ -22,8 +22,9 @@ CELL = ["task", "method", "batch_size", "seed", "flags", "teacher_hash"]
 RUN_COLUMNS = ["run", "copied_from", *CELL, *(name for name in NUMBERS if name not in CELL), "score"]
 PARTS = ("restoration", "cka", "layers", "relations", "curves")
 DIAGONALS = ("mean_diagonal", "shuffled_mean_diagonal")
+CHANCE = "chance_mean_diagonal"  # analyses of the first version lack it
 RATES = ("precision", "recall", "f1")
-ANALYSIS_COLUMNS = ["run", *CELL, *PARTS, "split", "analysis_batch_size", *DIAGONALS, *RELATIONS]
+ANALYSIS_COLUMNS = ["run", *CELL, *PARTS, "split", "analysis_batch_size", *DIAGONALS, CHANCE, *RELATIONS]
 PAPER_BATCH_SIZE = 32
 
 
@@ -137,7 +138,8 @@ def read_analysis(path):
     need("curves", not curves or is_matrix([curves.get(name) for name in ("step", *RELATIONS)]))
     row = {"task": _task(content.get("task"), path), "method": content["method"], "split": cka.get("split", ""), **parts}
     row |= {name: content.get(name) or "" for name in ("run", "teacher_hash")}
-    row |= {name: cka.get(name, math.nan) for name in DIAGONALS} | {name: relations.get(name, math.nan) for name in RELATIONS}
+    row |= {name: cka.get(name, math.nan) for name in (*DIAGONALS, CHANCE)}
+    row |= {name: relations.get(name, math.nan) for name in RELATIONS}
     numbers = {"seed": content.get("seed"), "batch_size": content.get("batch_size"), "analysis_batch_size": cka.get("batch_size")}
     return row | {name: _number("" if value is None else value, f"{path}: {name}") for name, value in numbers.items()}
 

@@ -204,16 +204,16 @@ def reason_of(run):
 
 
 def slots_of(jobs):
-    """Environment variables of each place to run in: each GPU, or ``jobs`` processes that share the CPU's cores."""
+    """Environment variables of each place to run in: ``jobs`` on each GPU, or on the CPU. They share out the CPU's cores."""
     import torch
 
+    slots = [{}] * (jobs or 1)
     if gpus := torch.cuda.device_count():
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
         names = named.split(",") if named else [str(number) for number in range(gpus)]
-        return [{"CUDA_VISIBLE_DEVICES": name.strip()} for name in names[:gpus] for _ in range(jobs or 1)]
+        slots = [{"CUDA_VISIBLE_DEVICES": name.strip()} for name in names[:gpus] for _ in slots]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jobs = jobs or 1
-    return [{"OMP_NUM_THREADS": str(max(1, cores // jobs))}] * jobs
+    return [slot | {"OMP_NUM_THREADS": str(max(1, cores // len(slots)))} for slot in slots]
 
 
 def counts_table(progress, rates):

@@ -42,7 +42,7 @@ def train(run, tracker, checkpoint=None):
     scaler = torch.amp.GradScaler(run.device.type, enabled=settings.fp16)
     log = LossLog(run, tracker)
     state = TrainingState(run.student, run.student_memory, optimizer, scheduler, scaler, log, run.device)
-    model_forward = compiled(forward, 4 * len(LENGTH_BUCKETS)) if settings.compile else forward  # two models, with some spare
+    model_forward = compiled_forward(run) if settings.compile else forward
     run.student.train()
     torch.manual_seed(stream_seed(settings.seed, f"dropout of rank {rank()}" if rank() else "dropout"))
     step = state.load(checkpoint) if checkpoint else 0
@@ -85,6 +85,18 @@ def train(run, tracker, checkpoint=None):
                     highest(0)  # wait for the writer: torchrun ends all processes when one ends
                     raise Stopped(stop, f" after step {step}: {saved} is saved; the same command with --resume goes on from it")
     return state.training_seconds()
+
+
+def compiled_forward(run):
+    """The compiled :func:`fsd.models.forward.forward` for both models of a run.
+
+    At its first output of hidden states a model installs hooks. The compiler would break its graph there, so each model has
+    given some before.
+    """
+    with torch.no_grad():
+        for model in filter(None, (run.student, run.teacher)):
+            forward(model, run.train_set.batch(torch.arange(1)), layers=[0])
+    return compiled(forward, 4 * len(LENGTH_BUCKETS))  # two models, with some spare
 
 
 def score_epoch(run, tracker, epoch, step):

@@ -13,15 +13,15 @@ from fsd.memory.clustering_plan import Plan
 from fsd.memory.streaming_kmeans import cluster
 from fsd.training.teacher_features import TeacherFeatures
 
-from benchmarks.timing import PeakMemory, print_table, quartiles, seconds_of
+from benchmarks.results import print_rows
+from benchmarks.timing import PeakMemory, quartiles, seconds_of
 from benchmarks.training import Bench
 
 MNLI_EXAMPLES, MNLI_CENTROIDS, BASE_FEATURES = 392_702, 300, 128 * 768
 
 
 def measure_memory(sizes, device):
-    """Table: the passes and the whole build of the teacher memory, with and without a feature cache, against one forward."""
-    rows = []
+    """Yield rows: the passes and the whole build of the teacher memory, with and without a feature cache, against one forward."""
     for size, _, _ in sizes:
         quick = size.name == "small" or device.type == "cuda"
         rounds, batches = (5 if quick else 3), (80 if quick else 32)
@@ -57,15 +57,17 @@ def measure_memory(sizes, device):
                 for name, value in zip(times, values, strict=True):
                     times[name].append(value / bare)
         print(f"\n**{size.describe()}**; {len(data)} examples; {rounds} rounds; bare teacher forward: {bare:.1f} s\n")
-        ratios = {name: quartiles(values) for name, values in times.items()}
-        print_table(["", "ratio to one bare teacher forward (quartiles)"],
-                    [[name, f"{middle:.3f} ({low:.3f}–{high:.3f})"] for name, (low, middle, high) in ratios.items()])
-        rows.append({"size": size.describe(), "examples": len(data), "ratios": ratios})
-    return rows
+        rows = []
+        for name, values in times.items():
+            low, middle, high = quartiles(values)
+            rows.append({"size": size.describe(), "method": f"memory, {name}", "ratio": middle, "ratio_quartiles": [low, high],
+                         "beside": "bare teacher forward", "examples": len(data)})
+        print_rows(rows, ("method", "ratio", "beside"))
+        yield rows
 
 
 def measure_large(minutes, device):
-    """Print the plan for MNLI at BERT-base, then the time and RAM of a build at that width."""
+    """Yield one row. Prints the plan for MNLI at BERT-base, then the time and RAM of a build at that width."""
     print(f"\n**MNLI's sizes**: {Plan(MNLI_EXAMPLES, BASE_FEATURES, MNLI_CENTROIDS).describe()}\n", flush=True)
     generator = torch.Generator(device).manual_seed(0)
     centers = torch.randn(MNLI_CENTROIDS, BASE_FEATURES, generator=generator, device=device)
@@ -94,5 +96,6 @@ def measure_large(minutes, device):
     print(f"{count:,} examples: {seconds:.0f} s, of which features {3 * generating * count:.0f} s; peak RAM "
           f"{peak.bytes / 1e9:.2f} GB, planned {plan.peak_bytes / 1e9:.2f} GB; clusters of {int(clustering.counts.min())} to "
           f"{int(clustering.counts.max())} examples")
-    return [{"examples": count, "seconds": seconds, "peak_bytes": peak.bytes, "planned_bytes": plan.peak_bytes,
-             "rest_seconds": clustering_seconds, "passes": [report.describe() for report in clustering.history]}]
+    yield [{"size": "MNLI's sizes", "examples": count, "seconds": seconds, "peak_bytes": peak.bytes,
+            "planned_bytes": plan.peak_bytes, "rest_seconds": clustering_seconds,
+            "passes": [report.describe() for report in clustering.history]}]

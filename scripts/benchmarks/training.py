@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import statistics
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,19 +22,23 @@ from fsd.method.objective import Objective, layer_pairs
 from fsd.models.loading import freeze
 from fsd.models.student import new_bert
 from fsd.records.tracking import Tracker
-from fsd.training.evaluation import predict_logits
+from fsd.system.devices import autocast
+from fsd.training.evaluation import evaluate, predict_logits
 from fsd.training.loop import train
 from fsd.training.run import Run
 from fsd.training.teacher_cache import TeacherCache
 
-from benchmarks.timing import Contender
+from benchmarks.timing import BLOCK_STEPS, Contender, seconds_of, synchronize
 
 # Quantiles of the official training files' lengths in WordPiece tokens, cut to 128.
 QUANTILES = (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1)
 LENGTHS = {
     "CoLA": (4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 14, 17, 20, 25, 32, 47),
+    "STS-B": (10, 13, 15, 16, 18, 19, 21, 23, 25, 28, 35, 51, 60, 75, 93, 125),
     "RTE": (13, 21, 29, 33, 40, 45, 50, 56, 62, 72, 103, 128, 128, 128, 128, 128),
+    "MNLI": (8, 11, 17, 20, 24, 28, 32, 37, 41, 47, 53, 62, 70, 101, 122, 128),
 }
+PACKED = ("CoLA", "STS-B", "RTE")  # the lengths of the rows with --mask_padding
 # Method → the weights of its objective, beside DEFAULTS.
 METHODS = {
     "fine-tuning": {"alpha": 1.0}, "KD": {}, "PKD": {"pkd": 1.0}, "MiniLM": {"minilm": 1.0},
@@ -61,20 +66,35 @@ class Size:
                 f"B {self.batch_size}, S {self.length}, K {self.centroids}")
 
 
-def bare_kd(teacher, student, data, batch_size, steps):
-    """The minimal distillation loop that every ratio divides by."""
+class Clock(Tracker):
+    """A run's tracker that takes the time: it is told of each logging step, once the device has done it."""
+
+    def __init__(self, folder):
+        super().__init__(folder, "benchmark")
+        self.times = {}
+
+    def scalars(self, prefix, values, step):
+        """As a tracker does, and note when the step ended."""
+        super().scalars(prefix, values, step)
+        self.times[step] = time.perf_counter()
+
+
+def bare_kd(teacher, student, data, batch_size, precision, steps):
+    """The minimal distillation loop that every ratio divides by; the seconds of ``steps`` steps after the first one."""
     input_ids, labels = data.input_ids.long(), data.labels
     token_type_ids = data.token_type_ids.long()
     attention_mask = (torch.arange(input_ids.shape[1]) < data.lengths[:, None]).long().to(input_ids.device)
     optimizer = torch.optim.AdamW(student.parameters(), lr=5e-5, fused=True)
     student.train()
-    for rows in torch.randperm(len(labels)).to(input_ids.device).split(batch_size)[:steps]:
+    for step, rows in enumerate(torch.randperm(len(labels)).to(input_ids.device).split(batch_size)[: steps + 1]):
         batch = {
             "input_ids": input_ids[rows], "attention_mask": attention_mask[rows], "token_type_ids": token_type_ids[rows],
         }
-        with torch.no_grad():
-            teacher_logits = teacher(**batch).logits
-        student_logits = student(**batch).logits
+        with autocast(input_ids.device, precision):
+            with torch.no_grad():
+                teacher_logits = teacher(**batch).logits
+            student_logits = student(**batch).logits
+        teacher_logits, student_logits = teacher_logits.float(), student_logits.float()
         dark_knowledge = F.kl_div(
             F.log_softmax(student_logits / 5, dim=-1), F.log_softmax(teacher_logits / 5, dim=-1),
             reduction="batchmean", log_target=True,
@@ -84,13 +104,18 @@ def bare_kd(teacher, student, data, batch_size, steps):
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
+        if step == 0:  # it fills the optimizer's state
+            synchronize(input_ids.device)
+            start = time.perf_counter()
+    synchronize(input_ids.device)
+    return time.perf_counter() - start
 
 
 class Bench:
     """Teacher, student and data of one size, and our training loop over them."""
 
     def __init__(self, size, device, steps, folder):
-        self.size, self.device, self.steps, self.folder = size, device, steps, folder
+        self.size, self.device, self.steps, self.folder = size, device, steps or max(BLOCK_STEPS), folder
         config = BertConfig(
             hidden_size=size.hidden_size, num_hidden_layers=size.teacher_layers, num_attention_heads=size.hidden_size // 64,
             intermediate_size=4 * size.hidden_size, num_labels=2, max_position_embeddings=max(512, size.length),
@@ -98,7 +123,7 @@ class Bench:
         self.teacher = freeze(new_bert(config, 0)).to(device)
         config.num_hidden_layers //= 2
         self.student = new_bert(config, 1).to(device)
-        self.examples = max(steps, 50) * size.batch_size
+        self.examples = (max(self.steps, 50) + 1) * size.batch_size  # a block has one step more, its first
         self.data = {task: self.dataset(quantiles).to(device) for task, quantiles in LENGTHS.items()}
 
     def dataset(self, quantiles):
@@ -113,13 +138,15 @@ class Bench:
         labels = torch.randint(2, (self.examples,), generator=generator)
         return EncodedDataset(input_ids, torch.zeros_like(input_ids, dtype=torch.uint8), lengths, labels, None, "train", "")
 
-    def bare(self):
+    def bare(self, bf16=False):
         """The minimal loop as a contender."""
-        batches = [(self.size.batch_size, self.size.length)]
-        return Contender(
-            "bare KD loop", "", lambda steps: bare_kd(self.teacher, self.student, self.data["CoLA"], self.size.batch_size, steps),
-            self.flops(batches, cached=False),
-        )
+        batches, precision = [(self.size.batch_size, self.size.length)], torch.bfloat16 if bf16 else None
+
+        def steps(count):
+            return bare_kd(self.teacher, self.student, self.data["CoLA"], self.size.batch_size, precision, count)
+
+        return Contender("bare KD loop", "--bf16" if bf16 else "", steps, self.flops(batches, cached=False),
+                         "bfloat16" if bf16 else "float32")
 
     def ours(self, method, *flags, lengths="CoLA"):
         """Our training loop as a contender, with a method of ``METHODS`` and command-line flags."""
@@ -143,14 +170,17 @@ class Bench:
                 cache.fill()
         run = Run(find_task("CoLA"), objective, settings, self.folder, self.device, None, self.student, data, [], self.teacher,
                   student_memory, teacher_memory, cache)
-        tracker = Tracker(self.folder, "benchmark")
+        clock = Clock(self.folder)
         seed = min(range(100), key=lambda seed: self.bias(with_settings(run, seed=seed)))
         batches = [(len(batch), self.cut(run, batch)) for update in with_settings(run, seed=seed).update_batches(0)
                    for batch in update]
 
         def steps(count):
+            changes = {"seed": seed, "max_steps": count + 1, "logging_steps": count + 1}  # the first step logs, too
             with contextlib.redirect_stderr(io.StringIO()):  # hides the log
-                train(with_settings(run, seed=seed, max_steps=count), tracker)
+                train(with_settings(run, **changes), clock)
+            clock.flush()
+            return clock.times[count + 1] - clock.times[1]
 
         precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
         flops = self.flops(batches, cached=args.cache_teacher or not objective.needs_teacher)
@@ -161,15 +191,45 @@ class Bench:
         student, data = copy.deepcopy(self.student), self.data["RTE"]
 
         def steps(count):
+            examples = data.subset(torch.arange(count * self.size.batch_size))
             with contextlib.redirect_stderr(io.StringIO()):  # hides the progress bar
-                predict_logits(student, data.subset(torch.arange(count * self.size.batch_size)), self.size.batch_size)
+                return seconds_of(lambda: predict_logits(student, examples, self.size.batch_size), self.device)[0]
 
         return Contender(method, "", steps)
+
+    def evaluations(self, lengths):
+        """(bare forward over batches of sorted lengths, [our evaluation]) as contenders. Their steps are batches."""
+        data, task, size = self.data[lengths], find_task("CoLA"), self.size
+
+        @torch.no_grad()
+        def bare(examples):
+            self.student.eval()
+            logits = []
+            for rows in examples.lengths.argsort().split(size.batch_size):
+                longest = int(examples.lengths[rows].max())
+                mask = (torch.arange(longest) < examples.lengths[rows, None]).long().to(self.device)
+                logits.append(self.student(input_ids=examples.input_ids[rows, :longest].long(), attention_mask=mask,
+                                           token_type_ids=examples.token_type_ids[rows, :longest].long()).logits)
+            return torch.cat(logits).cpu()
+
+        def ours(examples):
+            with contextlib.redirect_stderr(io.StringIO()):  # hides the progress bar
+                return evaluate(self.student, task, [examples], size.batch_size)
+
+        def timed(function):
+            def steps(count):
+                examples = data.subset(torch.arange(count * size.batch_size))
+                return seconds_of(lambda: function(examples), self.device)[0]
+
+            return steps
+
+        options = f"({lengths}'s lengths)"
+        return Contender("bare forward", options, timed(bare)), [Contender("--do_eval", options, timed(ours))]
 
     def bias(self, run):
         """The difference in mean length between the batches of a block and all batches."""
         longest = [run.train_set.lengths[batch].max().item() for update in run.update_batches(0) for batch in update]
-        return abs(statistics.fmean(longest[: self.steps]) - statistics.fmean(longest))
+        return abs(statistics.fmean(longest[1 : self.steps + 1]) - statistics.fmean(longest))
 
     def cut(self, run, indices):
         """The length of a batch after cutting."""

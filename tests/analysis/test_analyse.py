@@ -102,7 +102,9 @@ def test_the_teacher_as_its_own_student(analyse, rte_teacher, tmp_path):
 def test_the_split_its_size_and_the_csv_files(analyse, rte_teacher, untrained, tmp_path):
     finished, found = analyse(rte_teacher, untrained, split="dev", max_batches=3, csv=True)
     assert finished.status == 0 and found["cka"]["split"] == "dev" and np.shape(found["cka"]["map"]) == (3, 3)
-    for name, values in (("cka", found["cka"]["map"]), ("layers", found["layers"]["map"])):
+    layers = found["layers"]
+    for name, values in (("cka", found["cka"]["map"]), ("layers", layers["map"]), ("layers-chance", layers["chance_map"]),
+                         ("layers-minibatch", layers["minibatch_map"])):
         with open(tmp_path / f"analysis.json.{name}.csv", newline="") as file:
             header, *rows = csv.reader(file)
         assert header == ["teacher", *(f"student_{at}" for at in range(len(values[0])))]

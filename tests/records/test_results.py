@@ -7,7 +7,7 @@ import os
 import pytest
 from safetensors.torch import load_file
 
-from fsd.records.results import RESULT_COLUMNS, append_result, path_for_row, path_of_row, read_results
+from fsd.records.results import RESULT_COLUMNS, append_result, model_for_row, path_for_row, path_of_row, read_results
 from fsd.system.errors import InputError
 
 
@@ -81,6 +81,17 @@ def test_a_run_that_is_evaluated_later_gets_its_scores(row_of, run_script, toy_g
     assert evaluate("out/teacher")[0]["acc"] == "0.125"  # scores stay
 
 
+def test_an_evaluation_whose_scores_have_no_place_writes_nothing(row_of, run_script, toy_glue, tmp_path):
+    row_of("scripts/finetune_teacher.py", "teacher", "--max_steps", 2, "--save_steps", 1)
+    (tmp_path / "notes.csv").write_text("notes\n")
+    refused = run_script(
+        "scripts/finetune_teacher.py", "--data_dir", toy_glue, "--task_name", "RTE", "--do_eval", "--do_lower_case",
+        "--eval_all_checkpoints", "--output_dir", "out/teacher", "--results_file", "notes.csv",
+    )
+    assert refused.status == 2 and "'notes' is none of them" in refused.last_line
+    assert not list(tmp_path.rglob("eval_results.txt"))
+
+
 def test_a_file_with_fewer_columns_is_read_and_gets_the_new_header(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("method,task,run\nKD,RTE,first\n\"FSD_I\",RTE,second")
@@ -110,5 +121,6 @@ def test_paths_are_relative_to_the_results_file(tmp_path, monkeypatch):
     results = tmp_path / "results.csv"
     assert path_for_row("out", results) == path_for_row(tmp_path / "a/out", "../results.csv") == "a/out"
     assert path_for_row("bert-base-uncased", results) == "bert-base-uncased" and path_for_row(None, results) == ""
+    assert model_for_row("out", results) == "a/out" and model_for_row("/usr/bin", results) == "bin"
     for held in ("a/out", "out", str(tmp_path / "a/out")):  # as rows are written, and two ways they were
         assert os.path.samefile(path_of_row(held, "../results.csv"), "out")

@@ -178,11 +178,12 @@ def test_cells_run_side_by_side_and_share_the_threads(lab, monkeypatch):
 @pytest.mark.parametrize(("named", "names"), [(None, ["0", "1"]), ("3, 5", ["3", "5"]), ("GPU-a,GPU-b,,", ["GPU-a", "GPU-b"])])
 def test_each_gpu_has_a_run_of_its_own(monkeypatch, named, names):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if named:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in runner_module.slots_of(None)] == names
-    assert len(runner_module.slots_of(2)) == 4
+    assert [slot["OMP_NUM_THREADS"] for slot in runner_module.slots_of(2)] == ["2"] * 4
 
 
 def test_an_error_of_our_own_ends_the_running_cells(lab, monkeypatch):

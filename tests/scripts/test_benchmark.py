@@ -1,6 +1,9 @@
 """scripts/benchmark.py on a tiny size: its rows, and that Table 8 takes its file."""
 
+import json
 import statistics
+import sys
+from dataclasses import astuple
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +11,7 @@ import torch
 from conftest import ROOT
 
 from fsd.report.analysis_tables import read_benchmark
+from fsd.system.errors import InputError
 from fsd.system.files import write_json
 
 CPU = torch.device("cpu")
@@ -25,15 +29,15 @@ def benchmark(monkeypatch):
 
 
 def test_every_method_and_the_relations_are_timed(benchmark, monkeypatch, tmp_path):
-    monkeypatch.setattr(benchmark.tables, "method_rows", lambda *_: [
+    monkeypatch.setattr(benchmark.tables, "method_rows", lambda _: [
         *((method, (), "CoLA") for method in benchmark.training.METHODS), ("FSD_I", ("--log_relations",), "CoLA")])
-    methods = benchmark.tables.measure_methods(benchmark.sizes, CPU)
+    (methods,) = benchmark.tables.measure_methods(benchmark.sizes, CPU)
     assert [row["method"] for row in methods] == ["bare KD loop", *benchmark.training.METHODS, "FSD_I"]
     assert all(row["ms"] > 0 and row["ratio"] > 0 for row in methods)
     logged = methods[-1]
     assert logged["options"] == "--log_relations"
     assert logged["ratio_to_plain_at_50"] == pytest.approx(1 + (logged["ratio_to_plain"] - 1) / 50)
-    inference = benchmark.tables.measure_inference(benchmark.sizes, CPU)
+    (inference,) = benchmark.tables.measure_inference(benchmark.sizes, CPU)
     assert [row["method"] for row in inference] == ["KD", "PKD", "RKD", "FSD_ILG"] and inference[0]["ratio"] == 1
     write_json(tmp_path / "times.json", {"tables": {"methods": methods, "inference": inference}})
     with_inference = [row["method"] for row in read_benchmark(tmp_path / "times.json") if row["inference"]]
@@ -43,13 +47,62 @@ def test_every_method_and_the_relations_are_timed(benchmark, monkeypatch, tmp_pa
 def test_the_build_of_the_memory_is_timed(benchmark):
     from benchmarks import memory
 
-    (row,) = memory.measure_memory(benchmark.sizes, CPU)
-    assert row["examples"] == 64 and len(row["ratios"]) == 5
-    assert all(middle > 0 for _, middle, _ in row["ratios"].values())
+    (rows,) = memory.measure_memory(benchmark.sizes, CPU)
+    assert len(rows) == 5 and rows[0]["examples"] == 64 and all(row["ratio"] > 0 for row in rows)
+
+
+def test_evaluation_is_timed(benchmark):
+    (rows,) = benchmark.tables.measure_evaluation(benchmark.sizes, CPU)
+    assert [row["method"] for row in rows] == ["bare forward", "--do_eval"] * 2
+    assert [row["options"][1:5] for row in rows] == ["CoLA", "CoLA", "MNLI", "MNLI"] and all(row["ms"] > 0 for row in rows)
+
+
+def test_processes_are_timed(benchmark, monkeypatch):
+    from benchmarks import processes
+
+    monkeypatch.setattr(processes, "block_seconds", lambda size, count, steps: 0.5 + 0.1 * count)
+    ((one, two),) = processes.measure_processes(benchmark.sizes[0][0], 2, 1)
+    assert one["ratio"] == 1 and two["ratio"] == pytest.approx(7 / 6) and two["ms"] == pytest.approx(700)
+
+
+def test_the_program_of_the_processes(benchmark, monkeypatch, capsys):
+    from benchmarks import processes
+
+    monkeypatch.setattr(sys, "argv", ["processes.py", json.dumps(astuple(benchmark.sizes[0][0])), "1"])
+    processes.main()
+    assert float(capsys.readouterr().out) > 0
+
+
+def test_a_peer_that_is_not_installed(benchmark, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "textbrewer", None)
+    monkeypatch.setattr(benchmark.tables, "method_rows", lambda _: [("KD", (), "CoLA")])
+    (rows,) = benchmark.tables.measure_methods(benchmark.sizes, CPU, peers=True)
+    assert [row["method"] for row in rows] == ["bare KD loop", "KD"]
+    assert "TextBrewer is not installed" in capsys.readouterr().out
+
+
+def test_a_file_keeps_the_rows_that_are_not_measured_anew(benchmark, tmp_path, capsys):
+    from benchmarks import results
+
+    row = {"size": "small", "method": "KD", "options": "", "ms": 1.0, "ratio": 1.0, "ratio_quartiles": [0.5, 1.5],
+           "commit": "abc"}
+    old, new = row | {"size": "base"}, row | {"ms": 2.0}
+    assert results.merged([row, old], [new]) == [old, new]
+    about = {"device": "CPU", "python": "3", "torch": "2", "transformers": "5"}
+    path = tmp_path / "benchmark.json"
+    assert results.earlier_tables(path, about) == {}
+    write_json(path, about | {"tables": {"methods": [row], "large": [{"size": "MNLI's"}]}})
+    assert results.earlier_tables(path, about)["methods"] == [row]
+    with pytest.raises(InputError, match="no benchmark of this machine with torch 3"):
+        results.earlier_tables(path, about | {"torch": "3"})
+    results.show(path)
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| size | method | ms a step | ratio (quartiles) |", "| --- | --- | --- | --- |",
+        "| small | KD | 1 | 1.000 (0.500–1.500) |"]
 
 
 def test_the_rows_of_the_methods_table(benchmark):
-    rows = benchmark.tables.method_rows(compiles=False, on_gpu=False)
+    rows = benchmark.tables.method_rows(compiles=False)
     assert [method for method, flags, _ in rows if not flags] == list(benchmark.training.METHODS)
     assert rows[rows.index(("FSD_I", (), "CoLA")) + 1] == ("FSD_I", ("--log_relations",), "CoLA")
     assert not any("--compile" in flags or "--fp16" in flags for _, flags, _ in rows)
@@ -57,10 +110,50 @@ def test_the_rows_of_the_methods_table(benchmark):
 
 def test_two_sides_take_turns(benchmark):
     order = []
-    bare, *others = (benchmark.timing.Contender(name, "", lambda steps, name=name: order.append(name)) for name in "abc")
+    bare, *others = (benchmark.timing.Contender(name, "", lambda steps, name=name: order.append(name) or 1.0) for name in "abc")
     benchmark.timing.measure_blocks(bare, others, 1, 2, CPU)
     assert order[3:] == ["c", "b", "a", "b", "c", "a"]
     assert statistics.fmean(map(len, (bare.seconds, *(other.bare_seconds for other in others)))) == 2
+
+
+def test_the_parts_of_a_gpu(benchmark):
+    size = benchmark.training.Size("BERT-base", 768, 12, 32)
+    parts = benchmark.tables.sections(size, on_gpu=True)
+    assert [size.batch_size for size, _ in parts] == [32, 32, 256, 32, 256]
+    methods = [[method for method, flags, _ in rows if "--log_relations" not in flags] for _, rows in parts]
+    every = list(benchmark.training.METHODS)
+    assert methods[0] == methods[2] == every and methods[1][: len(every)] == every
+    assert methods[3] == methods[4] == ["KD", "FSD_ILG"]
+    assert all(("--bf16" in flags) == (place > 0) for place, (_, rows) in enumerate(parts) for _, flags, _ in rows)
+    assert benchmark.tables.sizes(["base"], None, None, None, torch.device("cuda")) == [(size, 5, None)]
+
+
+def test_a_gpu_stood_in_for_by_the_cpu(benchmark, monkeypatch, capsys):
+    """The parts of a GPU on a tiny size, without --compile, and with a method that finds no memory."""
+    gpu_parts = benchmark.tables.sections
+    monkeypatch.setattr(benchmark.tables, "sections", lambda size, _: [
+        (part, [row for row in rows if row[0] in ("KD", "FSD_ILG", "FSD_I") and "--compile" not in row[1]])
+        for part, rows in gpu_parts(size, on_gpu=True)[:2]])
+    monkeypatch.setattr(benchmark.timing, "BLOCK_STEPS", (1, 2))
+    ours = benchmark.training.Bench.ours
+
+    def without_memory(bench, method, *flags, **lengths):
+        contender = ours(bench, method, *flags, **lengths)
+
+        def fails(steps):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate …")
+
+        contender.steps = fails if (method, *flags) == ("FSD_I",) else contender.steps
+        return contender
+
+    monkeypatch.setattr(benchmark.training.Bench, "ours", without_memory)
+    ((size, pairs, _),) = benchmark.sizes
+    float32, bf16 = benchmark.tables.measure_methods([(size, pairs, None)], CPU)
+    assert [row["method"] for row in float32] == ["bare KD loop", "KD", "FSD_I", "FSD_ILG"]
+    assert [row["options"] for row in float32] == ["", "", "--log_relations", ""]
+    assert {row["method"] for row in bf16} == {"bare KD loop", "KD", "FSD_I", "FSD_ILG"}
+    assert all(row["ratio_to_kd"] for row in float32 if not row["options"] and row["method"] != "bare KD loop")
+    assert "FSD_I : left out: out of memory\n" in capsys.readouterr().out
 
 
 def test_an_unknown_row(run_script):

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 def test_no_step_between_logging_steps_waits_for_the_device(run_script, toy_glue, rte_teacher, tmp_path, monkeypatch):
     write = LossLog.write
 
-    def write_unwatched(self, step, bar):
+    def write_unwatched(self, step, bar, curves):
         torch.cuda.set_sync_debug_mode("default")
-        write(self, step, bar)
+        write(self, step, bar, curves)
         torch.cuda.set_sync_debug_mode("error")  # from the first logging step on, any other read-back raises
 
     monkeypatch.setattr(LossLog, "write", write_unwatched)

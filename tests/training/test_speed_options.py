@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import BertConfig
 
 from fsd.glue.dataset import EncodedDataset
 from fsd.models.forward import forward
 from fsd.models.loading import freeze
+from fsd.models.student import new_bert
 from fsd.system.errors import InputError
 from fsd.system.hashes import model_hash
-from fsd.training import teacher_cache
+from fsd.training import loop, teacher_cache
 from fsd.training.run import update_batches
 from fsd.training.teacher_cache import TeacherCache
 
@@ -264,6 +266,22 @@ def test_a_compiled_step_is_the_same_to_rounding(distil):
     for name, value in compiled.items():
         # 10 steps of at most 1e-3 a weight; rounding may turn some of Adam's signs where a gradient is near zero.
         torch.testing.assert_close(value, plain[name], rtol=0, atol=1e-2)
+
+
+def test_hidden_states_do_not_break_the_compiled_graph(monkeypatch):
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setattr(loop, "compiled", lambda function, shapes: torch.compile(function, backend="eager", dynamic=False))
+    config = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=2, num_attention_heads=1, intermediate_size=8)
+    ids = torch.ones(2, 4, dtype=torch.int32)
+    data = EncodedDataset(ids, ids, torch.tensor([4, 3]), None, None, "train", "")
+    run = SimpleNamespace(student=new_bert(config, 0), teacher=new_bert(config, 1), train_set=data)
+    torch.compiler.reset()
+    counters.clear()
+    model_forward = loop.compiled_forward(run)
+    for model in (run.student, run.teacher):
+        model_forward(model, data.batch(torch.arange(2)), (1,))
+    assert not counters["graph_break"]
 
 
 def test_a_missing_compiler_is_told(run_script, toy_glue, rte_teacher, monkeypatch):

@@ -2,7 +2,9 @@
 
     python scripts/download_glue.py --data_dir glue
     python scripts/download_glue.py --data_dir glue --tasks RTE MRPC --mrpc_dir ~/Downloads
+    python scripts/download_glue.py --data_dir glue --source hub
 
+--source hub takes the data set nyu-mll/glue of the Hugging Face hub instead, and writes it as official files; it needs pyarrow.
 The row count of each file is compared with the official one. A correct file is not downloaded again; a wrong file is
 reported, and replaced only with --overwrite. The exit status is 2 if a file is missing or wrong at the end.
 """
@@ -10,6 +12,7 @@ reported, and replaced only with --overwrite. The exit status is 2 if a file is 
 import fsd.cli.early_signals  # noqa: F401
 
 import http.client
+import importlib.util
 import shutil
 import tempfile
 import urllib.error
@@ -24,13 +27,14 @@ from fsd.cli.parser import Parser
 from fsd.glue.files import read_file
 from fsd.glue.tasks import TASKS, find_task
 from fsd.system.errors import InputError, exit_on_input_error
-from fsd.system.files import put_in_place
+from fsd.system.files import put_in_place, read_json, write_json
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/glue/data"
 OFFICIAL_MRPC_URL = "https://dl.fbaipublicfiles.com/senteval/senteval_data"  # GLUE's server lacks MRPC's texts
 ARCHIVES = {"QQP": "QQP-clean.zip", "QNLI": "QNLIv2.zip"}  # the other archives have the name of their task
 MRPC_DEV_IDS = ("mrpc_dev_ids.tsv", "dev_ids.tsv")  # the name on the server, and the name in older download scripts
 NAMES = [task.name for task in TASKS] + ["AX"]
+HUB_RECORD = "hub.json"  # file name → repository, revision and commit, for the files that are from the hub
 TIMEOUT = 60  # seconds without a byte
 
 
@@ -39,6 +43,10 @@ def parse_arguments(argv=None):
     parser.add_argument("--data_dir", required=True, type=Path, help="GLUE root to write to; created if missing")
     parser.add_argument("--tasks", nargs="+", default=NAMES, metavar="TASK",
                         help=f"tasks to download, from {' '.join(NAMES)} (AX: diagnostic set for MNLI models)")
+    parser.add_argument("--source", choices=["official", "hub"], default="official",
+                        help="hub: nyu-mll/glue on the Hugging Face hub, for when the official address fails; needs pyarrow")
+    parser.add_argument("--revision", help="with --source hub: branch, tag or commit (default: main); hub.json beside the files "
+                                           "tells the commit")
     parser.add_argument("--base_url", default=OFFICIAL_URL,
                         help="a mirror with the same file names, including MRPC's msr_paraphrase_{train,test}.txt")
     parser.add_argument("--mrpc_dir", type=Path,
@@ -52,6 +60,13 @@ def parse_arguments(argv=None):
         raise InputError(f"--base_url {arguments.base_url} is not an http:// or https:// address")
     if arguments.mrpc_dir and not arguments.mrpc_dir.is_dir():
         raise InputError(f"--mrpc_dir {arguments.mrpc_dir} is not a folder")
+    from_hub = arguments.source == "hub"
+    if from_hub and (arguments.mrpc_dir or arguments.base_url != OFFICIAL_URL):
+        raise InputError("--base_url and --mrpc_dir belong to the official source; leave them out with --source hub")
+    if arguments.revision and not from_hub:
+        raise InputError("--revision needs --source hub; the official files have no revisions")
+    if from_hub and importlib.util.find_spec("pyarrow") is None:
+        raise InputError("--source hub needs pyarrow, to read parquet files; install it with: pip install pyarrow")
     return arguments
 
 
@@ -143,6 +158,31 @@ def write_lines(path, lines):
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def convert_from_hub(files, revision, stage):
+    """Download the hub's files and write them below ``stage`` as official ones; returns what hub.json tells of them."""
+    from fsd.glue.hub_files import REPOSITORY, download_parquet, official_text
+
+    commit = revision
+    for task, split, file in files:
+        path, commit = download_parquet(task, split, commit)  # the others are of the first one's commit
+        (stage / file).parent.mkdir(exist_ok=True)
+        (stage / file).write_text(official_text(task, split, path), encoding="utf-8", newline="")
+    return {"repository": REPOSITORY, "revision": revision, "commit": commit}
+
+
+def record_source(folder, files, source):
+    """Write into hub.json where these files are from; ``source`` is None for the official address, which has no entry."""
+    path = folder / HUB_RECORD
+    record = read_json(path) if path.exists() else {}
+    kept = {name: known for name, known in record.items() if name not in files} if isinstance(record, dict) else {}
+    if source:
+        write_json(path, kept | dict.fromkeys(files, source))
+    elif kept:
+        write_json(path, kept)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def fetch(name, arguments):
     """Put the files of ``name`` into the GLUE root, or raise InputError and change nothing there."""
     files = files_of(name)
@@ -154,8 +194,10 @@ def fetch(name, arguments):
         if not files:
             return "complete, nothing fetched"
     with tempfile.TemporaryDirectory(dir=arguments.data_dir, prefix=f".{name}-") as folder:
-        stage = Path(folder)
-        if name == "MRPC":
+        stage, source = Path(folder), None
+        if arguments.source == "hub":
+            source = convert_from_hub(files, arguments.revision or "main", stage)
+        elif name == "MRPC":
             assemble_mrpc(arguments, stage)
         elif name == "AX":
             (stage / "AX").mkdir()
@@ -173,6 +215,7 @@ def fetch(name, arguments):
         (arguments.data_dir / name).mkdir(exist_ok=True)
         for _, _, file in files:
             put_in_place(stage / file, arguments.data_dir / file)
+        record_source(arguments.data_dir / name, [PurePosixPath(file).name for _, _, file in files], source)
     return ", ".join(f"{PurePosixPath(file).name} {task.rows[split]}" for task, split, file in files)
 
 

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from fsd.cli.arguments import add_seed_argument
 from fsd.cli.parser import Parser, number
+from fsd.glue import layout
+from fsd.glue.layout import file_text
 from fsd.system.errors import exit_on_input_error
 from fsd.system.files import check_folder, write_text
 from fsd.system.random_streams import stream_seed
@@ -385,33 +387,6 @@ MAKERS = {
     "WNLI": wnli,
 }
 SPLITS = {"MNLI": ("dev_matched", "dev_mismatched", "test_matched", "test_mismatched", "AX", "train")}
-PAIR = "index,sentence1,sentence2"
-MRPC_TEXTS = "#1 ID,#2 ID,#1 String,#2 String"
-STSB_TEXTS = "index,genre,filename,year,old_index,source1,source2,sentence1,sentence2"
-PARSES = "sentence1_binary_parse,sentence2_binary_parse,sentence1_parse,sentence2_parse"
-MNLI_TEXTS = f"index,promptID,pairID,genre,{PARSES},sentence1,sentence2"
-# Columns of train and dev, and of test.
-COLUMNS = {
-    "CoLA": ("source,label,mark,sentence", "index,sentence"),
-    "SST-2": ("sentence,label", "index,sentence"),
-    "MRPC": (f"Quality,{MRPC_TEXTS}", f"index,{MRPC_TEXTS}"),
-    "STS-B": (f"{STSB_TEXTS},score", STSB_TEXTS),
-    "QQP": ("id,qid1,qid2,question1,question2,is_duplicate", "id,question1,question2"),
-    "MNLI": (f"{MNLI_TEXTS},label1,gold_label", MNLI_TEXTS),
-    "QNLI": ("index,question,sentence,label", "index,question,sentence"),
-    "RTE": (f"{PAIR},label", PAIR),
-    "WNLI": (f"{PAIR},label", PAIR),
-}
-MNLI_DEV_COLUMNS = f"{MNLI_TEXTS},label1,label2,label3,label4,label5,gold_label"
-
-
-def columns(task, split):
-    """The names of a file's columns, in order."""
-    if split == "AX":
-        return PAIR.split(",")
-    if task == "MNLI" and split.startswith("dev"):
-        return MNLI_DEV_COLUMNS.split(",")
-    return COLUMNS[task][split.startswith("test")].split(",")
 
 
 def cells(task, index, texts, label, genre):
@@ -427,22 +402,17 @@ def cells(task, index, texts, label, genre):
         labels["score"] = f"{label:.3f}"
     numbers = dict.fromkeys(("index", "id", "promptID", "pairID"), index)
     numbers |= dict.fromkeys(("#1 ID", "qid1"), 2 * index + 1) | dict.fromkeys(("#2 ID", "qid2"), 2 * index + 2)
-    constants = dict.fromkeys(PARSES.split(","), "na") | {"source": "toy", "genre": genre, "filename": "toy"}
+    constants = dict.fromkeys(layout.PARSES.split(","), "na") | {"source": "toy", "genre": genre, "filename": "toy"}
     constants |= {"year": "2022", "old_index": f"{index:04d}", "source1": "none", "source2": "none"}
     return texts | labels | numbers | constants
 
 
-def file_text(task, split, rows):
+def split_text(task, split, rows):
     """The text of one split's file, with the oddities of the official one (no header, byte-order mark, no final newline)."""
-    names = columns(task, split)
     genre = "toy" if task != "MNLI" else "radio" if "mismatched" in split else "letters"
-    lines = ["\t".join(names)] if task != "CoLA" or split == "test" else []
-    for index, (texts, label) in enumerate(rows):
-        row = cells(task, index, texts, label, genre)
-        lines.append("\t".join(str(row[name]) for name in names))
+    text = file_text(task, split, [cells(task, index, texts, label, genre) for index, (texts, label) in enumerate(rows)])
     mark = "\ufeff" if task == "MRPC" and split != "test" else ""
-    end = "" if (task, split) == ("CoLA", "dev") else "\n"
-    return mark + "\n".join(lines) + end
+    return mark + (text.removesuffix("\n") if (task, split) == ("CoLA", "dev") else text)
 
 
 def distinct_rows(maker, rng, count, seen):
@@ -516,7 +486,7 @@ def main():
     for task in arguments.tasks:
         for split, rows in make_task(task, sizes, arguments.seed):
             path = Path("AX", "AX.tsv") if split == "AX" else Path(task, f"{split}.tsv")
-            write_text(arguments.output_dir / path, file_text(task, split, rows))
+            write_text(arguments.output_dir / path, split_text(task, split, rows))
     pieces = vocabulary()
     write_text(arguments.output_dir / "vocab.txt", "\n".join(pieces) + "\n")
     print(f"{arguments.output_dir}: {', '.join(arguments.tasks)}; vocab.txt of {len(pieces)} pieces")

@@ -1,6 +1,8 @@
 """What README and docs show: their Python runs, their flags and links exist, the README is one page."""
 
+import json
 import re
+import shlex
 import shutil
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from conftest import ROOT
 
 import fsd
+from fsd.records.results import read_results
 from fsd.reproduction.experiment_file import read_experiment
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -69,7 +72,7 @@ def test_a_memory_is_read(memory_folder, tmp_path, monkeypatch, capsys):
 
 
 def test_every_python_block_has_its_test():
-    assert len(PYTHON_BLOCKS) == 4
+    assert len(PYTHON_BLOCKS) == 5
 
 
 def test_cka_of_any_features(capsys):
@@ -82,6 +85,24 @@ def test_a_trained_student(rte_teacher, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(python_block("pipeline("), {})
     assert "entailment" in capsys.readouterr().out
+
+
+def test_data_of_your_own(run_script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (task_file,) = re.findall(r"```json\n(.*?)```", PAGES["own-data.md"], re.DOTALL)
+    (tmp_path / "claims.json").write_text(task_file)
+    blocks = re.findall(r"```(bash|python)\n(.*?)```", PAGES["own-data.md"], re.DOTALL)
+    for language, block in blocks:
+        if language == "python":
+            exec(block, {})
+            continue
+        for command in block.replace("\\\n", " ").splitlines():
+            ended = run_script(*shlex.split(command)[1:])
+            assert ended.status == 0, f"{command}\n{ended.err}"
+    header, *rows = (tmp_path / "OUT/predictions/Claims.tsv").read_text().splitlines()
+    assert header == "index\tprediction" and len(rows) == 40 and {row.split("\t")[1] for row in rows} <= {"yes", "no"}
+    assert json.loads((tmp_path / "OUT/analysis.json").read_text())["task"] == "Claims"
+    assert read_results(tmp_path / "results.csv")[-1]["main_metric"] == "f1"
 
 
 def test_an_experiment_file_is_read(tmp_path):

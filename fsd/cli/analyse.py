@@ -12,7 +12,7 @@ from fsd.analysis.curves import read_curves
 from fsd.analysis.features import mini_batches
 from fsd.analysis.restoration import restoration
 from fsd.analysis.structures import layers_and_relations
-from fsd.cli.checks import csv_files, named_model
+from fsd.cli.checks import csv_files, named_model, named_task
 from fsd.glue.encoding import encode_split
 from fsd.glue.files import has_split
 from fsd.glue.tasks import find_task
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 def analyse(args):
     """Compare the two models as the arguments say, and write the analysis."""
-    task, device = find_task(args.task_name), pick_device(args.no_cuda)
+    task, device = named_task(args), pick_device(args.no_cuda)
     with start_logging():
         teacher, student, tokenizer, facts = load_pair(args, task)
         curves = None
@@ -127,7 +127,7 @@ def run_of(source):
     try:
         arguments = record["arguments"]
         run = {
-            "task": find_task(arguments["task_name"]).name, "method": str(record["method"]), "seed": int(arguments["seed"]),
+            "task": task_of_record(record), "method": str(record["method"]), "seed": int(arguments["seed"]),
             "batch_size": int(arguments["per_gpu_train_batch_size"]) * int(record["processes"]), "run": str(record["run"]),
         }
         if run["method"] != "fine-tuning":
@@ -135,6 +135,11 @@ def run_of(source):
     except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
         raise InputError(f"{path}: not the record of a training run; restore it, or move it away") from error
     return run
+
+
+def task_of_record(record):
+    """The name of a run's task; records of older versions have it among the arguments only."""
+    return str(record["task"]["name"]) if "task" in record else find_task(record["arguments"]["task_name"]).name
 
 
 def map_as_csv(values):

@@ -1,7 +1,6 @@
 """The flags of the programs, in shared groups. Imports nothing heavy."""
 
-from fsd.cli.parser import Parser, number, positive_or_unset
-from fsd.glue.tasks import TASKS
+from fsd.cli.parser import Parser, add_task_argument, number, positive_or_unset
 
 MASK_PADDING_HELP = ("leave padding out of every structure, and out of the batches: much faster for short texts. Build "
                      "the teacher memory and train the student with the same setting")
@@ -10,7 +9,7 @@ MASK_PADDING_HELP = ("leave padding out of every structure, and out of the batch
 def add_data_arguments(parser, training=True):
     """Task, data folder and encoding; without ``training``, no flag of the training set."""
     group = parser.add_argument_group("data")
-    group.add_argument("--task_name", required=True, help=f"one of {', '.join(task.name for task in TASKS)}, in any case")
+    add_task_argument(group)
     group.add_argument("--data_dir", required=True, help="the task's folder, or the GLUE folder above it")
     group.add_argument("--max_seq_length", type=number(int, 8), default=128,
         help="cut or pad examples to this many tokens; use the same length for the teacher memory and the student")
@@ -74,6 +73,7 @@ def add_run_arguments(parser):
     group.add_argument("--eval_all_checkpoints", action="store_true",
         help="with --do_eval: also evaluate each checkpoint-N in --output_dir")
     group.add_argument("--results_file", default="results.csv", help="CSV file that gets one row per finished run")
+    group.add_argument("--push_to_hub", metavar="NAME", help="after training, upload the finished folder to the Hugging Face hub")
     group.add_argument("--save_steps", type=number(int, 1), default=500, help="steps between checkpoints")
     group.add_argument("--save_total_limit", type=number(int, 1), default=1, help="checkpoints to keep; removes older ones")
 

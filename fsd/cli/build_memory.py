@@ -5,12 +5,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from fsd.cli.checks import named_model
-from fsd.cli.experiment import deciding_settings
+from fsd.cli.checks import named_model, named_task
+from fsd.cli.experiment import data_contents, deciding_settings
 from fsd.glue.dataset import train_subset
 from fsd.glue.encoding import encode_split, tokenizer_hash
 from fsd.glue.origin import check_origin
-from fsd.glue.tasks import find_task
 from fsd.memory.clustering_plan import Plan
 from fsd.memory.streaming_kmeans import cluster
 from fsd.memory.teacher_memory import TeacherMemory
@@ -39,7 +38,7 @@ STATE_FILE = "clustering.safetensors"  # the state between passes, removed at th
 
 def build_memory(args):
     """Cluster the teacher's features as the arguments say and write ``memory.safetensors``."""
-    task, device = find_task(args.task_name), pick_device(args.no_cuda)
+    task, device = named_task(args), pick_device(args.no_cuda)
     with start_logging(), process_group(device):
         source, config_source = named_model(args, "model_name_or_path"), named_model(args, "config_name")
         tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or source, args.do_lower_case)
@@ -51,7 +50,7 @@ def build_memory(args):
         if args.num_centroid > len(dataset):
             raise InputError(f"--num_centroid {args.num_centroid}: only {len(dataset)} examples; lower it")
         check_origin(f"the teacher {source.name}", trained_on(source.folder), dataset.origin)
-        contents = {"model_name_or_path": model_hash(teacher), "data_dir": dataset.fingerprint}
+        contents = {"model_name_or_path": model_hash(teacher), **data_contents(task, dataset)}
         check_same({f"--{name}": digest for name, digest in contents.items()})
         settings = deciding_settings(args, contents)
         with locked_output_dir(args.output_dir):
@@ -61,7 +60,7 @@ def build_memory(args):
             )
             if point is not None:
                 facts = {"arguments": vars(args), "processes": world_size(), "versions": versions()}
-                facts["trained_on"] = asdict(dataset.origin)
+                facts |= {"task": asdict(task), "trained_on": asdict(dataset.origin)}
                 prepare_output_dir(args.output_dir, point, settings, facts, args.overwrite_output_dir)
                 tracker = Tracker(args.run_file, point.run)
                 cluster_features(args, task, device, tokenizer, teacher, contents, dataset, tracker)

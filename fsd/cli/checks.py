@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 from fsd.glue.files import find_split, find_task_folder
+from fsd.glue.task_file import read_task_file
 from fsd.glue.tasks import find_task
 from fsd.models.hub import find_model
 from fsd.records.output_folder import STATE_VALUES, check_output_dir, checkpoints, is_resumable
+from fsd.records.publishing import check_push
 from fsd.records.results import check_results_file
 from fsd.system.errors import InputError, say
 from fsd.system.files import check_folder, read_json
@@ -109,7 +111,7 @@ def parse_analysis(parser):
         raise InputError("this program runs as one process; start it without torchrun")
     check_data(args, dev=True)
     if args.split == "test":
-        find_split(find_task(args.task_name), args.data_dir, "test")
+        find_split(named_task(args), args.data_dir, "test")
     if args.curves and not Path(args.curves).is_dir():
         raise InputError(f"--curves {args.curves}: no such folder; name the run's folder below --run_file")
     check_analysis_files(args.output_file, args.csv)
@@ -134,6 +136,10 @@ def parse_run(parser):
         raise InputError("--overwrite_output_dir needs --do_train: without training there is nothing new to write")
     if args.resume and not args.do_train:
         raise InputError("--resume needs --do_train: it goes on with a training run")
+    if args.push_to_hub:
+        if not args.do_train:
+            raise InputError("--push_to_hub needs --do_train: with --resume, a finished run is uploaded as it is")
+        check_push(args.push_to_hub)
     if args.fp16 and args.bf16:
         raise InputError("--fp16 and --bf16 exclude each other: leave one of them out")
     if args.group_by_length and not args.mask_padding:
@@ -156,12 +162,19 @@ def warn_of_flags_without_effect(args, *names):
 
 def check_data(args, train=False, dev=False, test=False):
     """Raise an ``InputError`` if the task is unknown or its folder or the files of these splits are missing."""
-    task = find_task(args.task_name)
+    task = named_task(args)
     find_task_folder(task, args.data_dir)
+    if test and not task.test_splits:
+        raise InputError(f"--do_predict: --task_file {args.task_file} names no test file; name one there")
     splits = ["train"] * train + list(task.dev_splits) * dev
     splits += [split for split in task.test_splits if test and split != "ax"]
     for split in splits:
         find_split(task, args.data_dir, split)
+
+
+def named_task(args):
+    """The :class:`fsd.glue.tasks.Task` of ``--task_name`` or ``--task_file``."""
+    return read_task_file(args.task_file) if args.task_file else find_task(args.task_name)
 
 
 def named_model(args, name):
@@ -200,7 +213,7 @@ def check_outputs(args):
     names = [name for name in MODELS if name != "student_model_name_or_path"]  # the student may be the output folder
     check_output_dir(
         args.output_dir, resume=args.resume, overwrite=args.overwrite_output_dir, checkpoint=named_checkpoint(args),
-        read={f"--{name}": getattr(args, name, None) for name in (*names, "teacher_memory_path", "data_dir")},
+        read={f"--{name}": getattr(args, name, None) for name in (*names, "teacher_memory_path", "data_dir", "task_file")},
         written={f"--{name}": getattr(args, name, None) for name in ("results_file", "run_file", "cache_teacher")},
     )
 

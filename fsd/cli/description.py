@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 
 from fsd.cli.settings import identifying_flags
+from fsd.glue.metrics import main_metric
 from fsd.models.student import parameter_count
 from fsd.records.output_folder import trained_on
 from fsd.records.results import model_for_row, path_for_row
@@ -18,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 def facts_of(args, run):
-    """Facts for readers of ``training_args.json``: the flags, the objective, the training data's hash, the versions."""
+    """Facts for readers of ``training_args.json``: the flags, the task, the objective, the training data's hash, the versions."""
     return {
-        "command": sys.argv, "arguments": vars(args), "method": run.objective.method,
+        "command": sys.argv, "arguments": vars(args), "task": asdict(run.task), "method": run.objective.method,
         "objective": asdict(run.objective), "weights": run.objective.weights, "steps": run.steps,
         "processes": world_size(), "train_examples": len(run.train_set),
         "trained_on": asdict(run.train_set.origin), "versions": versions(),
@@ -79,8 +80,8 @@ def result_row(args, run, start, metrics, seconds, source_hash):
         "batch_size": run.batch_size, "accumulation": args.gradient_accumulation_steps,
         "epochs": round(run.steps / run.steps_per_epoch, 4), "steps": run.steps, "learning_rate": args.learning_rate,
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "float32", "group_by_length": args.group_by_length,
-        "compile": args.compile, **settings_in_use(args, objective), **metrics, "seconds": round(seconds, 1),
-        "commit": commit(), "flags": json.dumps(identifying_flags(args), sort_keys=True),
+        "compile": args.compile, **settings_in_use(args, objective), "main_metric": main_metric(run.task), **metrics,
+        "seconds": round(seconds, 1), "commit": commit(), "flags": json.dumps(identifying_flags(args), sort_keys=True),
     } | ({"teacher": model(args.model_name_or_path), "teacher_hash": source_hash,
           "teacher_data": trained_on(args.model_name_or_path).rows,
           "cache_teacher": run.teacher_cache is not None} if objective.needs_teacher else {})

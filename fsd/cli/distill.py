@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
-from fsd.cli.checks import named_checkpoint, named_model, starts_fresh
-from fsd.cli.experiment import evaluate_saved, load_data, train_and_report, training_settings
+from fsd.cli.checks import named_checkpoint, named_model, named_task, starts_fresh
+from fsd.cli.experiment import data_contents, evaluate_saved, load_data, train_and_report, training_settings
 from fsd.glue.encoding import tokenizer_hash
 from fsd.glue.origin import DataOrigin, check_origin
-from fsd.glue.tasks import find_task
 from fsd.memory.student_memory import StudentMemory
 from fsd.memory.teacher_memory import TeacherMemory
 from fsd.method.global_structure import memory_products
@@ -32,7 +31,7 @@ def distill(args, **weights):
 
     ``weights`` are those of the :class:`fsd.method.objective.Objective` that the script sets.
     """
-    task, device, settings = find_task(args.task_name), pick_device(args.no_cuda), training_settings(args)
+    task, device, settings = named_task(args), pick_device(args.no_cuda), training_settings(args)
     with start_logging(), process_group(device):
         if not args.do_train:
             evaluate_saved(args, task, device, "student_model_name_or_path")
@@ -57,7 +56,7 @@ def distill(args, **weights):
             teacher_memory = memory_products(memory.centroids.to(device))
 
         train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
-        contents["data_dir"] = train_set.fingerprint
+        contents |= data_contents(task, train_set)
         check_origin(f"the teacher {teacher_source.name}", trained_on(teacher_source.folder), train_set.origin)
         if memory is not None:
             built_on = DataOrigin(memory.data_hash, memory.file_hash, memory.split_of)

@@ -19,11 +19,12 @@ from fsd.models.tokenizer import load_tokenizer
 from fsd.records.checkpoints import keep_newest, save_model
 from fsd.records.model_card import add_scores_to_card, write_model_card
 from fsd.records.output_folder import RECORD_FILE, checkpoints, trained_on
+from fsd.records.publishing import push_to_hub
 from fsd.records.results import add_scores, append_result
 from fsd.records.resuming import CONTENT, find_resume_point, locked_output_dir, prepare_output_dir, write_record
 from fsd.records.tracking import Tracker
 from fsd.system.files import read_json, write_text
-from fsd.system.hashes import file_hash
+from fsd.system.hashes import file_hash, json_hash
 from fsd.system.launcher import is_main_process
 from fsd.system.processes import check_same, main_process_first, world_size
 from fsd.training.evaluation import evaluate, format_metrics, is_at_chance, predict_test_sets
@@ -46,6 +47,12 @@ def deciding_settings(args, contents):
     """
     settings = deciding_flags(args) | {name: CONTENT + digest for name, digest in contents.items()}
     return {f"--{name}": value for name, value in (settings | {"nproc_per_node": world_size()}).items()}
+
+
+def data_contents(task, train_set):
+    """Flag without its dashes → hash of the content of its file, for the task and its training data."""
+    own = {} if task.is_official else {"task_file": json_hash(task.definition)}
+    return own | {"data_dir": train_set.fingerprint}
 
 
 def load_data(args, task, tokenizer, device):
@@ -96,6 +103,7 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
             args.output_dir, settings, kind, resume=args.resume, overwrite=args.overwrite_output_dir, checkpoint=checkpoint
         )
         if point is None:
+            push(args, run.task)
             return
         if point.checkpoint is None and run.objective.needs_teacher and not args.skip_teacher_eval:
             score_teacher(run)
@@ -121,6 +129,13 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
         write_record(args.output_dir, point, settings, facts, finished=True)
         logger.info("%s on %s, %d steps in %.1f s: %s", run.objective.method, run.task.name, run.steps, seconds,
                     format_metrics(metrics) or "not evaluated (no --do_eval)")
+        push(args, run.task)
+
+
+def push(args, task):
+    """With ``--push_to_hub``, upload the finished run's folder."""
+    if args.push_to_hub and is_main_process():
+        push_to_hub(args.push_to_hub, args.output_dir, task)
 
 
 def score_teacher(run):

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from fsd.cli.checks import named_model
-from fsd.cli.experiment import evaluate_saved, load_data, train_and_report, training_settings
-from fsd.glue.tasks import find_task
+from fsd.cli.checks import named_model, named_task
+from fsd.cli.experiment import data_contents, evaluate_saved, load_data, train_and_report, training_settings
 from fsd.method.objective import Objective
 from fsd.models.model_files import read_config
 from fsd.models.student import build_for_finetuning
@@ -18,7 +17,7 @@ from fsd.training.run import Run
 
 def finetune(args):
     """Fine-tune one model on the task loss, evaluate and predict, as the arguments say."""
-    task, device = find_task(args.task_name), pick_device(args.no_cuda)
+    task, device = named_task(args), pick_device(args.no_cuda)
     with start_logging(), process_group(device):
         if not args.do_train:
             evaluate_saved(args, task, device, "model_name_or_path")
@@ -28,7 +27,7 @@ def finetune(args):
         config = config_source and read_config(config_source)
         start = build_for_finetuning(source, task, tokenizer, args.max_seq_length, args.seed, config)
         train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
-        contents = {"model_name_or_path": model_hash(start.model), "data_dir": train_set.fingerprint}
+        contents = {"model_name_or_path": model_hash(start.model), **data_contents(task, train_set)}
         run = Run(
             task, Objective(alpha=1.0), training_settings(args), Path(args.output_dir), device, tokenizer,
             start.model.to(device), train_set, dev_sets,

@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 
+from fsd.glue.tasks import TASKS
 from fsd.system.errors import InputError, one_line
 
 MAX_INT32, MAX_FLOAT32 = 2**31 - 1, 3.4e38
@@ -66,3 +67,11 @@ def number(kind, minimum=-math.inf, maximum=None, above=None):
 def positive_or_unset(text):
     """An argparse type: −1 (not set) or a whole number of at least 1."""
     return -1 if text.strip() == "-1" else number(int, 1)(text)
+
+
+def add_task_argument(group):
+    """The task: one of the nine, or a file that describes one."""
+    group = group.add_mutually_exclusive_group(required=True)
+    group.add_argument("--task_name", help=f"one of {', '.join(task.name for task in TASKS)}, in any case")
+    group.add_argument("--task_file", metavar="JSON",
+        help="a task of your own in place of --task_name: a JSON file that names its files, columns, labels and metrics")

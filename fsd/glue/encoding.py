@@ -47,7 +47,7 @@ def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cac
     task_folder, data_hash = find_task_folder(task, data_dir), file_hash(path)
     origin = DataOrigin(data_hash, data_hash, split_source(task_folder))
     fingerprint = json_hash(
-        [CACHE_FORMAT, task.name, split, data_hash, tokenizer_hash(tokenizer), tokenizer.pad_token_id, max_seq_length]
+        [CACHE_FORMAT, task.definition, split, data_hash, tokenizer_hash(tokenizer), tokenizer.pad_token_id, max_seq_length]
     )
     folder = task_folder / "cached_encodings"
     cache = folder / f"{split}-{max_seq_length}-{fingerprint[:16]}.safetensors"

@@ -1,4 +1,4 @@
-"""Finding and reading the official GLUE files. Imports only light modules."""
+"""Finding and reading a task's files. Imports only light modules."""
 
 import logging
 import math
@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsd.glue.rows import read_rows
 from fsd.glue.tasks import Task, plain_name
 from fsd.system.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-COLA_COLUMNS = ("source", "label", "author_mark", "sentence")  # CoLA's train and dev files have no header
 SHORT_ROW_TASK = "QQP"  # line breaks inside questions split some rows of its official train and dev files
 # Usual places of the diagnostic set, relative to MNLI's folder.
 AX_PLACES = ("../AX/AX.tsv", "../diagnostic/diagnostic.tsv", "../AX.tsv", "AX.tsv", "diagnostic.tsv")
@@ -19,9 +19,9 @@ AX_PLACES = ("../AX/AX.tsv", "../diagnostic/diagnostic.tsv", "../AX.tsv", "AX.ts
 
 @dataclass
 class Split:
-    """The content of one file. Each list has one entry per example; ``labels`` are class ids or STS-B scores.
+    """The content of one file. Each list has one entry per example; ``labels`` are class ids or scores.
 
-    ``labels`` is None for test splits. ``index`` (the file's row numbers, as text) is None for all other splits.
+    ``labels`` is None for test splits. ``index`` (what names the rows in the predictions, as text) is None for all other splits.
     ``texts_b`` is None for tasks on single sentences.
     """
 
@@ -38,7 +38,7 @@ def find_task_folder(task, data_dir):
     """The folder of ``task``'s files: ``data_dir`` itself, or the task's folder in it. InputError if there is neither."""
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
-        raise InputError(f"--data_dir {data_dir} is not a folder; give {task.name}'s folder or the GLUE root above it")
+        raise InputError(f"--data_dir {data_dir} is not a folder; give {task.name}'s folder or the folder above it")
     if (data_dir / task.name).is_dir():
         return data_dir / task.name
     for child in sorted(data_dir.iterdir()):
@@ -47,7 +47,7 @@ def find_task_folder(task, data_dir):
     if any((data_dir / name).is_file() for name in task.files.values()):
         return data_dir
     raise InputError(f"--data_dir {data_dir} holds neither a folder {task.name} nor {task.files['train']}; "
-                     f"give {task.name}'s folder or the GLUE root above it")
+                     f"give {task.name}'s folder or the folder above it")
 
 
 def split_path(task, data_dir, split):
@@ -65,90 +65,60 @@ def find_split(task, data_dir, split):
     """As :func:`split_path`; InputError if the file does not exist."""
     path = split_path(task, data_dir, split)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; is --data_dir in the official GLUE layout?")
+        raise InputError(f"{path}: no such file; is --data_dir {_layout(task)}?")
     return path
+
+
+def _layout(task):
+    return "in the official GLUE layout" if task.is_official else "the folder of the files that the task file names"
 
 
 def has_split(task, data_dir, split):
     """Whether the file of ``split`` exists (test files and AX are needed only for predictions)."""
-    return split_path(task, data_dir, split).is_file()
+    return split in task.files and split_path(task, data_dir, split).is_file()
 
 
 def read_split(task, data_dir, split):
-    """Find and read the official file of ``split``; see :func:`read_file`."""
-    return read_file(task, split, split_path(task, data_dir, split))
+    """Find and read the file of ``split``; see :func:`read_file`."""
+    return read_file(task, split, find_split(task, data_dir, split))
 
 
 def read_file(task, split, path):
-    """Read the official file ``path`` of ``split`` into a :class:`Split`.
+    """Read the file ``path`` of ``split`` into a :class:`Split`; :mod:`fsd.glue.rows` tells its format.
 
-    Quote characters are plain text. A byte-order mark and CRLF line ends are accepted. Columns are found by the names in
-    the header (CoLA's train and dev have no header). Short rows in QQP's train and dev are skipped with one warning.
+    Columns are found by name. Short rows in QQP's train and dev are skipped with one warning.
 
     Raises:
         InputError, with file and line: the file or a column is missing, the file is empty, a row has another number of
-            fields than the header, a label is unknown, or a score is outside [0, 5].
+            fields than the header, a label is unknown, or a score is outside the task's range.
     """
-    lines = _read_lines(path)
     labelled = split not in task.test_splits
-    if task.name == "CoLA" and labelled:
-        columns, first_line = COLA_COLUMNS, 1
-    else:
-        columns, first_line = tuple(lines.pop(0).split("\t")), 2
-    text_at = [_column(path, columns, name) for name in task.text_columns]
-    extra_at = _column(path, columns, _extra_column(task, split))
-    texts, extra, short = [[] for _ in text_at], [], 0
-    for number, line in enumerate(lines, first_line):
-        fields = line.split("\t")
+    extra_column = task.label_column if labelled else "index" if split == "ax" else task.index_column
+    wanted = [*task.text_columns, *([extra_column] if extra_column else [])]
+    columns, rows = read_rows(path, wanted, task.bare_columns if labelled else ())
+    places = [_column(path, columns, name) for name in wanted]
+    texts, extra, short = [[] for _ in task.text_columns], [], 0
+    for number, fields in rows:
         if len(fields) != len(columns):
             if task.name == SHORT_ROW_TASK and labelled and len(fields) < len(columns):
                 short += 1
                 continue
-            raise InputError(f"{path}:{number}: {len(fields)} tab-separated fields instead of {len(columns)}; "
-                             "restore the official file")
-        for column, at in zip(texts, text_at, strict=True):
-            column.append(fields[at])
-        value = fields[extra_at]
-        extra.append(_parse_label(task, value, path, number) if labelled else value)
+            kind = "" if path.suffix == ".csv" else "tab-separated "
+            raise InputError(f"{path}:{number}: {len(fields)} {kind}fields instead of {len(columns)}; restore the file")
+        values = [fields[at] for at in places]
+        for column, value in zip(texts, values, strict=False):
+            column.append(value)
+        if labelled:
+            extra.append(_parse_label(task, values[-1], path, number))
+        else:
+            extra.append(_index(values[-1], path, number) if extra_column else str(len(extra)))
     if short:
         logger.warning("%s: skipped %d short rows; the official file has a few", path, short)
     if not extra:
-        raise InputError(f"{path}:{first_line}: no examples; restore the official file")
+        first_line = 2 if path.suffix != ".jsonl" and not (labelled and task.bare_columns) else 1
+        raise InputError(f"{path}:{first_line}: no examples; restore the file")
     texts_b = texts[1] if task.pair else None
     return Split(task, split, path, texts[0], texts_b, extra if labelled else None, None if labelled else extra)
-
-
-def _extra_column(task, split):
-    """The column to read besides the texts: the label, or the index for the prediction file."""
-    if split == "ax":
-        return "index"
-    return task.index_column if split in task.test_splits else task.label_column
-
-
-def _read_lines(path):
-    """The lines of a UTF-8 file without line ends. Only CR and LF end a line; other Unicode line breaks are text."""
-    if path.exists() and not path.is_file():  # reading a FIFO would block
-        raise InputError(f"{path}: not a regular file; restore the official file")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        reason = f"cannot read it ({error.strerror}); is --data_dir in the official GLUE layout?"
-        raise InputError(f"{path}: {reason}") from error
-    if not content.strip():
-        raise InputError(f"{path}:1: the file is empty; restore the official file")
-    if (at := content.find(b"\0")) >= 0:
-        number = content.count(b"\n", 0, at) + 1
-        raise InputError(f"{path}:{number}: a NUL byte; save the file as plain UTF-8 text")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{number}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    # A lone carriage return also ends a row, as in the readers that gave the official row counts.
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return lines
 
 
 def _column(path, columns, name):
@@ -157,8 +127,15 @@ def _column(path, columns, name):
     return columns.index(name)
 
 
+def _index(value, path, number):
+    """What names a test row in the predictions, which are tab-separated lines."""
+    if any(letter in value for letter in "\t\r\n"):
+        raise InputError(f"{path}:{number}: the index {value[:80]!r} has a tab or a line break; take it out")
+    return value
+
+
 def _parse_label(task, value, path, number):
-    """The class id or STS-B score in the label field ``value``."""
+    """The class id or score in the label field ``value``."""
     if not task.regression:
         if value in task.file_labels:
             return task.file_labels.index(value)
@@ -168,6 +145,7 @@ def _parse_label(task, value, path, number):
         score = float(value)
     except ValueError:
         score = math.nan
-    if 0 <= score <= 5:
+    low, high = task.score_range
+    if low <= score <= high:
         return score
-    raise InputError(f"{path}:{number}: score {value[:80]!r} is not a number from 0 to 5")
+    raise InputError(f"{path}:{number}: score {value[:80]!r} is not a number from {low:g} to {high:g}")

@@ -1,4 +1,4 @@
-"""The official GLUE metrics for predictions on a labelled split."""
+"""GLUE's metrics for predictions on a labelled split."""
 
 import numpy as np
 
@@ -7,34 +7,29 @@ from fsd.system.errors import InputError
 
 def main_metric(task, split="dev"):
     """The name of the task's main metric in the result of :func:`compute_metrics`."""
-    return _prefix(task, split) + task.main_metric.removeprefix("mnli/")
+    return _prefix(task, split) + task.metrics[0]
 
 
 def compute_metrics(task, predictions, labels, split="dev"):
-    """Metric name → value, each in [-1, 1].
+    """Metric name → value, each in [-1, 1], for the task's metrics.
 
-    ``predictions`` and ``labels``: arrays [N] of class ids, or of STS-B scores. CoLA: mcc. MRPC and QQP: acc, f1,
-    acc_and_f1. STS-B: pearson, spearmanr, corr (their mean). Others: acc; MNLI calls it mnli/acc, or mnli-mm/acc for
-    dev-mm. If predictions or labels are constant, correlations are 0. InputError for scores that are not finite.
+    ``predictions`` and ``labels``: arrays [N] of class ids, or of scores. mcc is Matthews' correlation, f1 that of class 1,
+    acc_and_f1 and corr are means of two. MNLI calls acc mnli/acc, or mnli-mm/acc for dev-mm. If predictions or labels are
+    constant, correlations are 0. InputError for scores that are not finite.
     """
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     if predictions.shape != labels.shape or labels.ndim != 1 or not len(labels):
         raise ValueError(f"predictions {predictions.shape} and labels {labels.shape} must be two equal lists")
-    if task.name == "CoLA":
-        return {"mcc": _matthews(predictions, labels)}
     if task.regression:
-        return _correlations(predictions.astype(np.float64), labels.astype(np.float64))
-    accuracy = float((predictions == labels).mean())
-    if task.name in ("MRPC", "QQP"):
-        from sklearn.metrics import f1_score
-
-        f1 = float(f1_score(labels, predictions, zero_division=0))
-        return {"acc": accuracy, "f1": f1, "acc_and_f1": (accuracy + f1) / 2}
-    return {main_metric(task, split): accuracy}
+        values = _correlations(predictions.astype(np.float64), labels.astype(np.float64))
+    else:
+        values = {"mcc": _matthews, "acc": _accuracy, "f1": _f1, "acc_and_f1": _accuracy_and_f1}
+        values = {name: compute(predictions, labels) for name, compute in values.items() if name in task.metrics}
+    return {_prefix(task, split) + name: value for name, value in values.items() if name in task.metrics}
 
 
 def majority_metrics(task, labels, split="dev"):
-    """The metrics of a constant prediction: the most common class, or the mean of STS-B's scores."""
+    """The metrics of a constant prediction: the most common class, or the mean of the scores."""
     labels = np.asarray(labels)
     answer = labels.mean() if task.regression else np.bincount(labels).argmax()
     return compute_metrics(task, np.full(labels.shape, answer), labels, split)
@@ -44,6 +39,20 @@ def _prefix(task, split):
     if task.name != "MNLI":
         return ""
     return "mnli-mm/" if split == "dev-mm" else "mnli/"
+
+
+def _accuracy(predictions, labels):
+    return float((predictions == labels).mean())
+
+
+def _f1(predictions, labels):
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, zero_division=0))
+
+
+def _accuracy_and_f1(predictions, labels):
+    return (_accuracy(predictions, labels) + _f1(predictions, labels)) / 2
 
 
 def _matthews(predictions, labels):

@@ -1,4 +1,4 @@
-"""The prediction files for the GLUE leaderboard."""
+"""The prediction files, as the GLUE leaderboard takes them."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,8 @@ def write_predictions(task, split, index, predictions, folder):
     """Write the leaderboard's file for a test split into ``folder`` and return its path.
 
     The file appears only when it is complete. ``index`` is from the test file. ``predictions`` are class ids, written as
-    the task's files name them, or STS-B scores, clipped to [0, 5] and written with three decimals. InputError for a NaN.
+    the task's files name them, or scores, clipped to the task's range and written with at least three decimals. InputError
+    for a NaN.
     """
     lines = ["index\tprediction"]
     for at, prediction in zip(index, predictions, strict=True):
@@ -26,4 +27,6 @@ def _prediction_text(task, prediction):
         return task.file_labels[int(prediction)]
     if math.isnan(prediction):
         raise InputError(f"a prediction for {task.name} is NaN; the model has diverged, train it again")
-    return f"{min(max(float(prediction), 0.0), 5.0):.3f}"
+    low, high = task.score_range
+    decimals = max(3, 3 - math.floor(math.log10(high - low)))  # more for a narrow range
+    return f"{min(max(float(prediction), low), high):.{decimals}f}"

@@ -27,7 +27,7 @@ def write_model_card(output_dir, run, metrics, teacher, source):
         source: name or path of the model that its parameters were copied from; empty if there is none.
     """
     base = next((name for name in (source, teacher) if name and is_hub_name(name)), None)
-    text = front_matter(base, metrics) + body(run, metrics, teacher, source)
+    text = front_matter(base, run.task, metrics) + body(run, metrics, teacher, source)
     path = Path(output_dir) / CARD_FILE
     if not os.path.lexists(path) or is_our_card(path):
         write_text(path, text.encode(errors="replace").decode())  # a path need not be UTF-8
@@ -38,7 +38,7 @@ def add_scores_to_card(folder, metrics):
     path = Path(folder) / CARD_FILE
     if is_our_card(path) and NOT_EVALUATED in (text := path.read_text(encoding="utf-8")):
         text = text.replace(NOT_EVALUATED, "\n".join(score_lines(metrics)))
-        write_text(path, text.replace("datasets:\n- glue\n", "datasets:\n- glue\n" + "\n".join([*metric_lines(metrics), ""])))
+        write_text(path, text.replace("\n---\n", "\n".join(["", *metric_lines(metrics), "---", ""]), 1))
 
 
 def metric_lines(metrics):
@@ -52,11 +52,11 @@ def score_lines(metrics):
     return ["| metric | value |", "|---|---|", *(f"| {name} | {value:.4f} |" for name, value in metrics.items())]
 
 
-def front_matter(base, metrics):
-    """The YAML block that the hub reads."""
-    lines = ["---", "language: en", "library_name: transformers", "pipeline_tag: text-classification"]
+def front_matter(base, task, metrics):
+    """The YAML block that the hub reads. Of the data of a task of one's own, it tells nothing."""
+    lines = ["---", *["language: en"] * task.is_official, "library_name: transformers", "pipeline_tag: text-classification"]
     lines += [f"base_model: {json.dumps(base)}"] if base else []
-    lines += ["datasets:", "- glue"]
+    lines += ["datasets:", "- glue"] if task.is_official else []
     lines += metric_lines(metrics)
     return "\n".join([*lines, "---", "", ""])
 
@@ -66,7 +66,7 @@ def body(run, metrics, teacher, source):
     config, settings = run.student.config, run.settings
     shape = f"{config.num_hidden_layers} layers of width {config.hidden_size}, {parameter_count(run.student):,} parameters"
     lines = [
-        f"# BERT for GLUE {run.task.name}, trained with {run.objective.method}", "", CARD_MARK, "",
+        f"# BERT for {'GLUE ' * run.task.is_official}{run.task.name}, trained with {run.objective.method}", "", CARD_MARK, "",
         f"- method: {run.objective.method}", f"- objective: {run.objective.formula()}", f"- model: {shape}",
         f"- teacher: {code(public_name(teacher))}" if teacher else "- teacher: none",
         f"- parameters copied from: {code(public_name(source))}" if source else "- parameters: newly initialised",

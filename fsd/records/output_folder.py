@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from fsd.glue.origin import DataOrigin
+from fsd.glue.task_file import is_task_name
 from fsd.glue.tasks import TASKS
 from fsd.system.errors import InputError
 from fsd.system.files import check_folder, is_temporary, read_json, remove_folder
@@ -82,13 +83,22 @@ def remove_previous_run(output_dir):
     for _, path in checkpoints(output_dir):
         remove_checkpoint(path)
     # The record goes last: until then, the folder is still recognized as one of ours.
-    predictions = [f"{PREDICTIONS}/{name}" for task in TASKS for name in task.leaderboard_files.values()]
+    predictions = [name for task in TASKS for name in task.leaderboard_files.values()] + _own_predictions(output_dir)
+    predictions = [f"{PREDICTIONS}/{name}" for name in predictions]
     for name in (*predictions, *(name for name in RUN_FILES if name not in (PREDICTIONS, RECORD_FILE)), RECORD_FILE):
         (output_dir / name).unlink(missing_ok=True)
     if is_our_card(output_dir / CARD_FILE):
         (output_dir / CARD_FILE).unlink()
     with contextlib.suppress(OSError):  # missing, or a user's own file is in it
         (output_dir / PREDICTIONS).rmdir()
+
+
+def _own_predictions(output_dir):
+    """The prediction files of a run on a task of one's own, whose name its record tells."""
+    record = read_json(output_dir / RECORD_FILE) if is_our_record(output_dir / RECORD_FILE) else {}
+    task = record.get("task")
+    name = task.get("name") if isinstance(task, dict) else None
+    return [f"{name}.tsv"] if is_task_name(name) else []
 
 
 def remove_checkpoint(path):

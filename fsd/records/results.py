@@ -18,7 +18,7 @@ RESULT_COLUMNS = (
     "gamma_l", "gamma_g", "gamma_m", "released_intra", "debiased", "rkd_distance", "rkd_angle", "do_layerwise", "mask_padding",
     "copied_from", "student_layers", "student_hidden_size", "parameters", "train_samples", "train_data", "teacher_data",
     "max_seq_length", "batch_size", "accumulation", "epochs", "steps", "learning_rate", "precision", "group_by_length", "compile",
-    "cache_teacher", *METRIC_NAMES, "seconds", "commit", "flags", "run",
+    "cache_teacher", "main_metric", *METRIC_NAMES, "seconds", "commit", "flags", "run",
 )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas
 
 from fsd.glue.metrics import main_metric
-from fsd.glue.tasks import METRIC_NAMES, find_task
+from fsd.glue.task_file import is_task_name
+from fsd.glue.tasks import METRIC_NAMES, TASKS, find_task, plain_name
 from fsd.method.relations import RELATIONS
 from fsd.records.results import read_results
 from fsd.report.names import LARGE_TASKS, SMALL_TASKS
@@ -32,18 +33,20 @@ class Reproduction:
     """All that tables and figures are made of.
 
     Attributes:
-        runs: frame of ``RUN_COLUMNS``, one row a run; a teacher's method is "teacher". Metrics are fractions, NaN where a task
-            has no such metric; ``score`` is the task's main one.
+        runs: frame of ``RUN_COLUMNS``, one row a run on one of the nine tasks; a teacher's method is "teacher". Metrics are
+            fractions, NaN where a task has no such metric; ``score`` is the task's main one.
         analyses: frame of ``ANALYSIS_COLUMNS``, one row a model of the main experiments that was compared with its teacher.
             ``PARTS`` are dictionaries, empty where the analysis has no such part.
         failed: cell name, which starts with the task and "/" → the last line of its log.
         selected_on: "held-out" or "dev", the data that chose the hyper-parameters; "" if nothing says it.
+        own: frame as ``runs``, of the runs on tasks of one's own.
     """
 
     runs: pandas.DataFrame
     analyses: pandas.DataFrame
     failed: dict = field(default_factory=dict)
     selected_on: str = ""
+    own: pandas.DataFrame = field(default_factory=lambda: pandas.DataFrame(columns=RUN_COLUMNS))
 
     @cached_property
     def main(self):
@@ -90,10 +93,12 @@ def read_reproduction(folder):
         selected_on = _selected_on(folder / "chosen.toml")
     except InputError as error:
         raise InputError(f"--results {folder}: {str(error).removeprefix('--results_file ')}") from error
+    own, runs = runs[~is_of_glue(runs)], runs[is_of_glue(runs)]
+    analyses = analyses[is_of_glue(analyses)]
     flags = dict(zip(runs["run"], runs["flags"], strict=True))
     analyses["flags"] = [flags.get(run, "") for run in analyses["run"]]
     analyses = at_batch_sizes(analyses, main_batch_sizes(runs)).drop_duplicates(CELL, keep="last", ignore_index=True)
-    return Reproduction(runs, analyses, failed, selected_on)
+    return Reproduction(runs, analyses, failed, selected_on, at_batch_sizes(own, main_batch_sizes(own)))
 
 
 def read_runs(path):
@@ -103,7 +108,7 @@ def read_runs(path):
         values = {name: row.get(name, "") for name in RUN_COLUMNS} | {"task": _task(row["task"], f"{path}: row {at}")}
         for name in NUMBERS:
             values[name] = _number(values[name], f"{path}: row {at}: {name}")
-        values["score"] = values[main_metric(find_task(values["task"]))]
+        values["score"] = values[_main_metric(row, values["task"], f"{path}: row {at}")]
         kept.append(values | ({"method": "teacher"} if row["role"] == "teacher" else {}))
     return pandas.DataFrame(kept, columns=RUN_COLUMNS).drop_duplicates(CELL, keep="last", ignore_index=True)
 
@@ -153,6 +158,11 @@ def at_batch_sizes(frame, sizes):
     return frame[chosen | (frame["method"] == "teacher")]
 
 
+def is_of_glue(frame):
+    """Which rows are on one of the nine tasks."""
+    return frame["task"].isin(SMALL_TASKS + LARGE_TASKS)
+
+
 def of(frame, task, method):
     """The rows of one task and method."""
     return frame[(frame["task"] == task) & (frame["method"] == method)]
@@ -181,10 +191,23 @@ def _selected_on(path):
 
 
 def _task(name, where):
+    """The name of one of the nine as GLUE writes it, or of a task of one's own."""
+    for task in TASKS:
+        if plain_name(task.name) == plain_name(str(name)):
+            return task.name
+    if not is_task_name(name):
+        raise InputError(f"{where}: {name!r} is not the name of a task; remove the row or the file")
+    return name
+
+
+def _main_metric(row, task, where):
+    """The column of a row's main score. Rows of older versions do not name it, and are all of the nine tasks."""
+    if row["main_metric"] in METRIC_NAMES:
+        return row["main_metric"]
     try:
-        return find_task(str(name)).name
+        return main_metric(find_task(task))
     except InputError as error:
-        raise InputError(f"{where}: the task {name!r} is not of GLUE; remove the row or the file") from error
+        raise InputError(f"{where}: the task {task!r} is not of GLUE, and main_metric names no metric; remove the row") from error
 
 
 def _number(text, where):

@@ -1,8 +1,9 @@
 """Tables 2 to 5 of the paper: scores, the parts of FSD, and their spread over batch sizes."""
 
+from fsd.glue.tasks import METRIC_NAMES
 from fsd.report.comparison import compare_tasks, over_all_tasks, welch_of_published, welch_p_values
 from fsd.report.names import LABELS, LARGE_TASKS, NAMES, PARTS, SMALL_TASKS, STUDENTS
-from fsd.report.notes import DOUBTS, notes_on_students, other_batch_sizes
+from fsd.report.notes import DOUBTS, mixed_settings, mixed_teachers, notes_on_students, other_batch_sizes
 from fsd.report.runs import of
 from fsd.report.statistics import DRAWS, summary
 from fsd.report.table import Line, Table, Value
@@ -36,6 +37,22 @@ def score_tables(reproduction, published):
         caption = f"Table {name[-1]}: scores on dev in percent, mean ± standard deviation (number of runs)"
         tables.append(Table(name, caption, columns, lines, notes))
     return tables
+
+
+def own_tables(reproduction):
+    """One table of the scores on tasks of one's own, which the paper does not have; none if there are no such runs."""
+    runs = reproduction.own
+    if runs.empty:
+        return []
+    tasks = sorted(set(runs["task"]))
+    metrics = [(task, metric) for task in tasks for metric in METRIC_NAMES if runs[runs["task"] == task][metric].notna().any()]
+    lines = [
+        Line(label, "ours", {f"{task} {metric}": percent(of(runs, task, method)[metric]) for task, metric in metrics})
+        for method, label in LABELS.items() if method in set(runs["method"])
+    ]
+    notes = [NAMES, *mixed_teachers(runs), *mixed_settings(runs)]
+    caption = "Tasks of one's own: scores on dev in percent, mean ± standard deviation (number of runs)"
+    return [Table("own-tasks", caption, [" ".join(metric) for metric in metrics], lines, notes)]
 
 
 def percent(values):

@@ -4,6 +4,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from fsd.glue.tasks import find_task
 from fsd.records.model_card import front_matter, is_hub_name, public_command
 from fsd.records.output_folder import remove_previous_run
 
@@ -48,7 +49,7 @@ def test_names_of_the_hub_are_the_base_model(tmp_path, monkeypatch):
     assert [is_hub_name(name) for name in ("bert-base-uncased", "other/bert", "some/bert", "/a/bert", "a/b/c", "../bert", "ü")] \
         == [True, True, False, False, False, False, False]
     for base in ("google-bert/bert-base-uncased", "no", "1.0"):  # the last two are no text in plain YAML
-        values = yaml.safe_load(front_matter(base, {"mnli/acc": 0.5, "mnli-mm/acc": 0.5}).split("---")[1])
+        values = yaml.safe_load(front_matter(base, find_task("MNLI"), {"mnli/acc": 0.5, "mnli-mm/acc": 0.5}).split("---")[1])
         assert values["base_model"] == base and values["metrics"] == ["accuracy"]
 
 

@@ -1,5 +1,7 @@
 """What --overwrite_output_dir and saving remove: files of ours, and nothing else."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from fsd.records.checkpoints import keep_newest
@@ -69,10 +71,10 @@ def test_the_users_own_readme_stays_and_our_card_goes(folder):
 
 
 def test_a_link_to_a_readme_that_is_not_there_now_stays(tmp_path, monkeypatch):
-    monkeypatch.setattr("fsd.records.model_card.front_matter", lambda base, metrics: "")
+    monkeypatch.setattr("fsd.records.model_card.front_matter", lambda *arguments: "")
     monkeypatch.setattr("fsd.records.model_card.body", lambda *arguments: "card")
     (tmp_path / "README.md").symlink_to(tmp_path / "unmounted/README.md")
-    write_model_card(tmp_path, None, {}, None, "")
+    write_model_card(tmp_path, SimpleNamespace(task=None), {}, None, "")
     assert (tmp_path / "README.md").is_symlink()
 
 

@@ -86,7 +86,7 @@ def test_an_empty_folder_and_no_folder(run_script, tmp_path):
 
 
 @pytest.mark.parametrize(("part", "value"), [
-    ("task", "SQuAD"), ("method", 5), ("seed", "one"), ("restoration", {"precision": 1}), ("restoration", [1]),
+    ("task", "of mine"), ("method", 5), ("seed", "one"), ("restoration", {"precision": 1}), ("restoration", [1]),
     ("relations", {"inter_cosine": 1}),
     ("cka", {"map": [[1, 2]], "mean_diagonal": 1, "shuffled_mean_diagonal": 1}), ("cka", {"map": [[1.0]]}),
     ("layers", {"map": [[1, 2], [1]]}), ("layers", {"map": []}), ("layers", {"map": [[float("nan")]]}),

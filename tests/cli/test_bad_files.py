@@ -21,7 +21,7 @@ from fsd.memory.teacher_memory import TeacherMemory
 from fsd.models.hub import find_model
 from fsd.models.loading import load_pretrained
 from fsd.models.model_files import make_config
-from fsd.models.student import new_bert
+from fsd.models.student import new_model
 from fsd.records import results
 from fsd.system.errors import InputError, one_line
 from fsd.system.hashes import model_hash
@@ -91,7 +91,7 @@ def test_any_config_makes_a_bert_or_is_refused(name, value):
         assert "config.json" in str(error)
     else:
         if config.vocab_size * config.hidden_size < 1e6 and config.num_hidden_layers < 5:
-            new_bert(config, seed=0)
+            new_model(config, seed=0)
 
 
 @pytest.mark.parametrize("values, expected", [

@@ -130,8 +130,8 @@ def make_objective(args, teacher, student, weights):
     for model in (teacher, student):
         if weights.get("minilm", 0) and not kind_of(model.config).projections:
             known = ", ".join(name for name, kind in KINDS.items() if kind.projections)
-            raise InputError(f"--method minilm: the attention of a {model.config.model_type} model does not follow from queries "
-                             f"and keys alone, or is not known here; it needs models of {known}")
+            raise InputError(f"--method minilm: the attention of models of the kind {model.config.model_type} does not follow "
+                             f"from queries and keys alone, or is not known here; name models of the kinds {known}")
     return Objective(
         args.alpha, args.temperature, args.beta, **weights, released_intra=getattr(args, "released_intra", False),
         debiased=getattr(args, "debiased", False), pairs=pairs, default_pair=layer_pairs(*depths)[0],

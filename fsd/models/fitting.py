@@ -1,6 +1,7 @@
 """Whether a model fits the tokenizer and the length, and hands out what the losses need."""
 
 import torch
+from torch import nn
 
 from fsd.models.forward import model_inputs
 from fsd.models.kinds import KINDS, kind_of
@@ -19,6 +20,13 @@ def fit(config, tokenizer, max_seq_length, what):
                          "name the model's own tokenizer with --tokenizer_name")
 
 
+def output_layer(model):
+    """(name, module) of the layer that gives the logits: the last linear layer of that size outside of the base model."""
+    within, labels = f"{model.base_model_prefix}.", model.config.num_labels
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return [(name, module) for name, module in layers if module.out_features == labels and not name.startswith(within)][-1]
+
+
 def check_runs(model, tokenizer, max_seq_length, what):
     """InputError if a model of a kind that is not in the table does not hand out its logits and the hidden states of all layers.
 
@@ -34,11 +42,12 @@ def check_runs(model, tokenizer, max_seq_length, what):
     try:
         with torch.no_grad():
             outputs = model.eval()(**model_inputs(config, batch), output_hidden_states=True)
+        output_layer(model)
         shapes = [tuple(states.shape) for states in (outputs.logits, *outputs.hidden_states)]
         found, reason = shapes, f"it gives {len(shapes) - 1} hidden states, such as {list(shapes[-1])}"
     except Exception as error:  # anything may go wrong in a model that nobody has tried here
         found, reason = None, first_line(error)
     model.train(was_training)
     if found != [(2, config.num_labels), *[(2, max_seq_length, config.hidden_size)] * (config.num_hidden_layers + 1)]:
-        raise InputError(f"{what}: a {config.model_type} model, which does not hand out logits and the hidden states of each "
-                         f"layer at length {max_seq_length} ({reason}); name another encoder")
+        raise InputError(f"{what}: models of the kind {config.model_type} do not hand out logits and the hidden states of "
+                         f"each layer at length {max_seq_length} ({reason}); name another encoder")

@@ -5,11 +5,10 @@ import re
 from contextlib import contextmanager
 
 import torch
-from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from fsd.glue.tasks import label_order
-from fsd.models.fitting import check_runs, fit
+from fsd.models.fitting import check_runs, fit, output_layer
 from fsd.models.model_files import attention_of, check_weights, model_class, read_config
 from fsd.system.errors import InputError, first_line
 
@@ -51,8 +50,8 @@ def load_pretrained(source, config=None):
         raise InputError(f"{source}: {damaged} holds NaN or infinity; the model is damaged, name another")
     missing = {str(name) for name in info["missing_keys"]}
     if any(re.search(r"\.\d+\.", name) for name in missing):
-        raise InputError(f"{source}: its weights lack encoder layers of the {config.model_type} model that its config names; "
-                         "restore its files")
+        raise InputError(f"{source}: its weights lack encoder layers that its config names, which is of the kind "
+                         f"{config.model_type}; restore its files")
     return model, missing
 
 
@@ -79,11 +78,6 @@ def load_finetuned(source, task, tokenizer, max_seq_length, config=None):
 def freeze(model):
     """The model in eval mode, without gradients for its parameters."""
     return model.eval().requires_grad_(False)
-
-
-def output_layer(model):
-    """(name, module) of the layer that gives the logits: in every text classifier of transformers, its last linear layer."""
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
 
 
 def put_labels_in_order(model, task, what):

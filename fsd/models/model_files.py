@@ -77,7 +77,7 @@ def make_config(values, what):
                          "name an encoder, such as a BERT")
     names = CONFIG_MAPPING[kind].attribute_map
     if any(name not in values and names.get(name) not in values for name in ("hidden_size", "num_hidden_layers")):
-        raise InputError(f"{what}: not the config of a {kind} model, which has its sizes; restore it")
+        raise InputError(f"{what}: its model_type is {kind}, but it lacks its sizes; restore it")
     for name, reason in OTHER_MODELS.items():
         if values.get(name):
             raise InputError(f"{what}: {reason} ({name}), and this works on plain encoders only; name another")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from fsd.models.fitting import check_runs, fit
-from fsd.models.loading import load_pretrained, name_labels, output_layer, put_labels_in_order, quiet_loading
+from fsd.models.fitting import check_runs, fit, output_layer
+from fsd.models.loading import load_pretrained, name_labels, put_labels_in_order, quiet_loading
 from fsd.models.model_files import attention_of, model_class, read_config
 from fsd.models.tokenizer import check_same_vocabulary
 from fsd.system.errors import InputError, first_line
@@ -42,8 +42,8 @@ def new_model(config, seed):
         try:
             return kind._from_config(config, attn_implementation=attention_of(kind))
         except (ValueError, RuntimeError) as error:
-            raise InputError(f"these sizes do not give a valid {config.model_type} model: {first_line(error)}; give others") \
-                from error
+            what = f"these sizes do not give a valid model of the kind {config.model_type}"
+            raise InputError(f"{what}: {first_line(error)}; give others") from error
 
 
 def build_for_finetuning(source, task, tokenizer, max_seq_length, seed, config=None):
@@ -91,8 +91,8 @@ def build_student(teacher, teacher_source, task, tokenizer, max_seq_length, seed
             put_labels_in_order(source, task, copy_source)
     theirs, own = source.config.model_type, config.model_type
     if theirs != own:
-        raise InputError(f"--copy_teacher: {copy_source.name} is a {theirs} model and the student a {own} model; leave the flag "
-                         f"out, or name a {own} model with --model_name_or_path_for_copy")
+        raise InputError(f"--copy_teacher: {copy_source.name} is of the kind {theirs} and the student of the kind {own}; leave "
+                         f"the flag out, or name a model of the kind {own} with --model_name_or_path_for_copy")
     copied = copy_matching(student, source, missing)
     if not copied:
         raise InputError(f"--copy_teacher: no parameter of {copy_source.name} matches the student's in name and shape")

@@ -41,6 +41,8 @@ def load_tokenizer(source, do_lower_case):
         raise
     except Exception as error:  # from OSError to classes of the tokenizers library
         raise InputError(f"{source}: cannot load a tokenizer: {first_line(error)}; restore its files") from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise InputError(f"{source}: cannot load a tokenizer: its vocabulary is empty; restore its files")
     if None in needed:
         raise InputError(f"{source}: the tokenizer lacks [PAD], [CLS] or [SEP]; name an encoder's with --tokenizer_name")
     return tokenizer

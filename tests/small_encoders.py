@@ -1,23 +1,29 @@
-"""Small random encoders of every kind in the table, each with a tokenizer of its kind."""
+"""Small random encoders of many kinds, each with a tokenizer of its kind."""
 
+import sentencepiece
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import CONFIG_MAPPING, BertTokenizer, PreTrainedTokenizerFast, RobertaTokenizer
 
 from fsd.glue.tasks import find_task
-from fsd.models.kinds import KINDS
+from fsd.models.hub import find_model
 from fsd.models.loading import name_labels
 from fsd.models.model_files import model_class
+from fsd.models.tokenizer import load_tokenizer
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "max_position_embeddings": 64}
 OWN = {
-    "bert": {"intermediate_size": 32}, "distilbert": {"hidden_dim": 32}, "electra": {"intermediate_size": 32, "embedding_size": 8},
+    "bert": {"intermediate_size": 32}, "distilbert": {"hidden_dim": 32},
+    "electra": {"intermediate_size": 32, "embedding_size": 8},
     "roberta": {"intermediate_size": 32, "type_vocab_size": 1}, "xlm-roberta": {"intermediate_size": 32, "type_vocab_size": 1},
     "deberta-v2": {  # as DeBERTa-v3 has it
         "intermediate_size": 32, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8,
         "norm_rel_ebd": "layer_norm", "share_att_key": True, "position_biased_input": False,
     },
-    "modernbert": {"intermediate_size": 32, "local_attention": 8, "global_attn_every_n_layers": 2},
+    "modernbert": {
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")), "intermediate_size": 32,
+        "local_attention": 8, "global_attn_every_n_layers": 2,
+    },
     "albert": {"intermediate_size": 32, "embedding_size": 8}, "funnel": {"block_sizes": [2, 2], "d_model": 16, "n_head": 2},
 }
 
@@ -51,8 +57,6 @@ def small_tokenizer(kind, folder, corpus, vocab):
 
 def sentencepiece_model(path, corpus):
     """Train a small sentencepiece model on a text file, with the pieces that XLM-RoBERTa's has."""
-    import sentencepiece
-
     sentencepiece.SentencePieceTrainer.train(
         input=str(corpus), model_prefix=str(path.with_suffix("")), vocab_size=120, character_coverage=1.0, minloglevel=2,
         hard_vocab_limit=False, num_threads=1,
@@ -62,9 +66,6 @@ def sentencepiece_model(path, corpus):
 
 def save_encoder(folder, kind, corpus, vocab, task_name="RTE", **values):
     """A small random text classifier of this kind with the task's labels, and its tokenizer."""
-    from fsd.models.hub import find_model
-    from fsd.models.tokenizer import load_tokenizer
-
     folder.mkdir(parents=True, exist_ok=True)
     small_tokenizer(kind, folder, corpus, vocab)
     (folder / "config.json").write_text(f'{{"model_type": "{kind}"}}')
@@ -75,6 +76,3 @@ def save_encoder(folder, kind, corpus, vocab, task_name="RTE", **values):
     torch.manual_seed(0)
     model_class(config)(config).save_pretrained(folder)
     return folder
-
-
-__all__ = ["KINDS", "save_encoder", "sentencepiece_model", "small_config"]

@@ -7,6 +7,9 @@ set -euo pipefail
 
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
+# The tests of sentencepiece files make such files, which nothing else of the project needs.
+"$PYTHON" -c 'import sentencepiece' 2>/dev/null || "$PYTHON" -m pip --disable-pip-version-check install sentencepiece==0.2.3
+
 cd -- "$PROJECT"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # more threads gain nothing on models this small
 exec "$PYTHON" -m pytest "$@"

@@ -121,11 +121,13 @@ def test_a_student_of_another_kind(kind, encoder, distil, tmp_path):
     shape = ("--student_config_name", tmp_path / "shape")
     refused = distil("KD", encoder("bert"), *shape, "--copy_teacher")
     assert refused.status == 2 and f"is of the kind bert and the student of the kind {kind}" in refused.last_line
-    for flags in (shape, (*shape, "--overwrite_output_dir", "--resume", "--save_steps", 2)):
-        finished = distil("FSD_ILG", encoder("bert"), *flags)
+    student, trained = tmp_path / "FSD_ILG", []
+    for flags in (["--save_steps", 2], ["--student_model_name_or_path", student / "checkpoint-2"]):
+        finished = distil("FSD_ILG", encoder("bert"), *shape, *flags)
         assert finished.status == 0, finished.err
+        trained.append((student / "model.safetensors").read_bytes())
+    assert "goes on from" in finished.err and trained[0] == trained[1]
     assert rows(tmp_path)[0]["student_model_type"] == kind
-    student = tmp_path / "FSD_ILG"
     assert json.loads((student / "config.json").read_text())["pad_token_id"] == 0  # the tokenizer's
     assert json.loads((student / "tokenizer_config.json").read_text())["model_input_names"] == ["input_ids", "attention_mask"]
     start = distil("KD", encoder("bert"), "--student_model_name_or_path", student)

@@ -4,6 +4,7 @@ The files are not trusted: no file outside the model's folder is opened, no code
 does not fit in RAM is reported before anything is allocated.
 """
 
+import math
 import re
 from dataclasses import fields
 
@@ -95,6 +96,8 @@ def make_config(values, what):
             raise ValueError(f"num_labels is not a whole number from 1 to {MOST_LABELS}")  # all the names would be made
         if labels is not None and set(labels) != {str(at) for at in range(len(labels))}:
             raise ValueError(f"id2label has the classes {', '.join(map(str, labels))}, not 0, 1, … to the number of labels")
+        if damaged := [name for name, value in known.items() if isinstance(value, float) and not math.isfinite(value)]:
+            raise ValueError(f"{damaged[0]} is {known[damaged[0]]}")
         config_class = CONFIG_MAPPING[kind]
         is_fraction = {name: isinstance(getattr(config_class, name, None), float) for name in known}
         fractions = {name: float(known[name]) for name in known if is_fraction[name] and type(known[name]) is int}  # 0 for 0.0

@@ -100,7 +100,8 @@ def test_any_config_makes_a_bert_or_is_refused(name, value):
     ({"vocab_size": 2**31}, "GB of RAM"), ({"num_labels": 10**12}, "num_labels"),
     ({"auto_map": {"AutoConfig": "evil.Evil"}}, "never run"), ({"quantization_config": {"bits": 8}}, "quantized"),
     ({"transformers_weights": "../x.safetensors"}, "weights other"), ({"is_decoder": True}, "decoder"),
-    ({"layer_norm_eps": float("nan")}, "layer_norm_eps"), ({"hidden_act": "os.system"}, "os.system"),
+    ({"layer_norm_eps": float("nan")}, "layer_norm_eps"), ({"hidden_dropout_prob": float("nan")}, "hidden_dropout_prob is nan"),
+    ({"hidden_act": "os.system"}, "os.system"),
     ({"id2label": {"0": "a", "2": "b"}}, "id2label"), ({"pad_token_id": 50}, "pad_token_id"),
 ])
 def test_configs_are_refused_before_anything_is_allocated(values, expected):

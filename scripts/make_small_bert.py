@@ -30,13 +30,13 @@ def main():
         raise InputError(f"--hidden_size {args.hidden_size} is not divisible by --num_attention_heads {args.num_attention_heads}")
 
     from fsd.models.model_files import make_config
-    from fsd.models.student import new_bert, parameter_count
+    from fsd.models.student import new_model, parameter_count
     from fsd.records.checkpoints import save_model
 
     tokenizer = read_tokenizer(args.vocab)
     shape = {name: getattr(args, name) for name in sizes}
     config = make_config({"vocab_size": len(tokenizer), **shape}, "--hidden_size and the other sizes")
-    encoder = new_bert(config, args.seed).bert
+    encoder = new_model(config, args.seed).bert
     save_model(args.output_dir, encoder, tokenizer)
     print(f"wrote {args.output_dir}: {args.num_hidden_layers} layers of width {args.hidden_size}, "
           f"{len(tokenizer)} entries, {parameter_count(encoder):,} parameters")

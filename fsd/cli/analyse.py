@@ -18,7 +18,7 @@ from fsd.glue.files import has_split
 from fsd.glue.tasks import find_task
 from fsd.models.loading import freeze, load_finetuned
 from fsd.models.model_files import read_config
-from fsd.models.tokenizer import load_tokenizer
+from fsd.models.tokenizer import check_same_vocabulary, load_tokenizer
 from fsd.records.output_folder import RECORD_FILE
 from fsd.records.resuming import CONTENT
 from fsd.system.devices import describe_device, pick_device
@@ -105,9 +105,7 @@ def load_student(source, run, task, tokenizer, max_seq_length, teacher_hash):
     """The student of a :class:`fsd.models.hub.ModelSource`; InputError if it has another teacher or another vocabulary."""
     if run.get("teacher_hash", teacher_hash) != teacher_hash:
         raise InputError(f"{source}: it was distilled from another teacher than --model_name_or_path; name that teacher")
-    has_tokenizer = any((source.folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
-    if has_tokenizer and load_tokenizer(source, False).get_vocab() != tokenizer.get_vocab():
-        raise InputError(f"{source}: its tokenizer has another vocabulary than the teacher's; name a student of this teacher")
+    check_same_vocabulary(source, tokenizer)
     return freeze(load_finetuned(source, task, tokenizer, max_seq_length))
 
 

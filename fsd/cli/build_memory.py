@@ -14,6 +14,7 @@ from fsd.memory.clustering_plan import Plan
 from fsd.memory.streaming_kmeans import cluster
 from fsd.memory.teacher_memory import TeacherMemory
 from fsd.method.objective import layer_pairs
+from fsd.models.kinds import kind_of
 from fsd.models.loading import freeze, load_finetuned
 from fsd.models.model_files import read_config
 from fsd.models.tokenizer import load_tokenizer
@@ -82,9 +83,11 @@ def cluster_features(args, task, device, tokenizer, teacher, contents, dataset, 
     logger.info("teacher: %s, hidden states %d of %d layers of width %d; length %d, %s", args.model_name_or_path, layer,
                 depth, width, args.max_seq_length, "padding masked" if args.mask_padding else "all positions")
     logger.info("%s", plan.describe())
-    teacher.bert.encoder.layer = teacher.bert.encoder.layer[:layer]  # hidden_states[layer] needs no later ones
+    encoder = teacher.base_model.to(device)
+    if path := kind_of(teacher.config).layers:
+        del encoder.get_submodule(path)[layer:]  # hidden_states[layer] needs no later ones
     features = TeacherFeatures(
-        teacher.bert.to(device), dataset.to(device), batch_size, args.mask_padding, tracker, args.logging_steps
+        encoder, dataset.to(device), batch_size, args.mask_padding, tracker, args.logging_steps, layer
     )
     began, state_file = time.perf_counter(), Path(args.output_dir) / STATE_FILE
     try:

@@ -46,7 +46,7 @@ def describe(args, run, start, point, tensorboard_folder):
     student = "student" if run.teacher is not None else "model"
     for role, model in (("teacher", run.teacher), (student, run.student)):
         if model is not None:
-            shape = f"{model.config.num_hidden_layers} layers of width {model.config.hidden_size}"
+            shape = f"{model.config.model_type}, {model.config.num_hidden_layers} layers of width {model.config.hidden_size}"
             logger.info("%s: %s, %s parameters", role, shape, f"{parameter_count(model):,}")
     logger.info("%s's start: %s", student, start.describe())
     if point.checkpoint is not None:
@@ -74,7 +74,8 @@ def result_row(args, run, start, metrics, seconds, source_hash):
         "time": time.strftime("%Y-%m-%dT%H:%M:%S"), "task": run.task.name, "method": objective.method,
         "role": "student" if hasattr(args, "student_model_name_or_path") else "teacher",
         "output_dir": path_for_row(args.output_dir, args.results_file), "seed": args.seed, "mask_padding": args.mask_padding,
-        "copied_from": model(start.source), "student_layers": student.num_hidden_layers,
+        "copied_from": model(start.source), "student_model_type": student.model_type,
+        "student_layers": student.num_hidden_layers,
         "student_hidden_size": student.hidden_size, "parameters": parameter_count(run.student),
         "train_samples": len(run.train_set), "train_data": run.train_set.origin.rows, "max_seq_length": args.max_seq_length,
         "batch_size": run.batch_size, "accumulation": args.gradient_accumulation_steps,

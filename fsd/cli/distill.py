@@ -11,6 +11,7 @@ from fsd.memory.student_memory import StudentMemory
 from fsd.memory.teacher_memory import TeacherMemory
 from fsd.method.global_structure import memory_products
 from fsd.method.objective import Objective, layer_pairs
+from fsd.models.kinds import KINDS, kind_of
 from fsd.models.loading import freeze, load_finetuned
 from fsd.models.model_files import read_config
 from fsd.models.student import build_student, continue_student
@@ -125,6 +126,11 @@ def make_objective(args, teacher, student, weights):
         of_teacher, of_student = getattr(teacher.config, size), getattr(student.config, size)
         if weights.get(name, 0) and of_teacher != of_student:
             raise InputError(f"--method {name} needs the same {size} in teacher and student, not {of_teacher} and {of_student}")
+    for model in (teacher, student):
+        if weights.get("minilm", 0) and not kind_of(model.config).projections:
+            known = ", ".join(name for name, kind in KINDS.items() if kind.projections)
+            raise InputError(f"--method minilm: the attention of models of the kind {model.config.model_type} does not follow "
+                             f"from queries and keys alone, or is not known here; name models of the kinds {known}")
     return Objective(
         args.alpha, args.temperature, args.beta, **weights, released_intra=getattr(args, "released_intra", False),
         debiased=getattr(args, "debiased", False), pairs=pairs, default_pair=layer_pairs(*depths)[0],

@@ -60,7 +60,7 @@ def encode_split(task, data_dir, split, tokenizer, max_seq_length, overwrite_cac
         dataset = _encode(read_split(task, data_dir, split), tokenizer, max_seq_length, fingerprint)
         if (largest := int(dataset.input_ids.max())) >= entries or dataset.token_type_ids.max() > 1:
             what = f"the token id {largest} of {entries}, or a token type above 1"
-            raise InputError(f"{path}: this tokenizer gives {what}; name a BERT tokenizer with --tokenizer_name")
+            raise InputError(f"{path}: this tokenizer gives {what}; name an encoder's tokenizer with --tokenizer_name")
         try:
             _write_cache(cache, dataset)
         except (InputError, SafetensorError) as error:
@@ -80,7 +80,7 @@ def _check_tokenizer(task, tokenizer, max_seq_length):
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise InputError("the tokenizer is slow; give --tokenizer_name a folder with tokenizer.json or vocab.txt")
     if tokenizer.pad_token_id is None:
-        raise InputError("the tokenizer has no padding token; give --tokenizer_name a BERT tokenizer")
+        raise InputError("the tokenizer has no padding token; give --tokenizer_name an encoder's tokenizer")
     special = tokenizer.num_special_tokens_to_add(pair=task.pair)
     if max_seq_length < special + len(task.text_columns):
         raise InputError(f"--max_seq_length {max_seq_length} leaves no room for text beside {special} special tokens")
@@ -105,7 +105,7 @@ def _encode(split, tokenizer, max_seq_length, fingerprint):
                 encodings = backend.encode_batch_fast(examples[start:start + CHUNK])
             except Exception as error:  # the tokenizers library raises no narrower class
                 reason = f"the tokenizer cannot encode it ({error})"
-                raise InputError(f"{split.path}: {reason}; name a BERT tokenizer with --tokenizer_name") from error
+                raise InputError(f"{split.path}: {reason}; name an encoder's tokenizer with --tokenizer_name") from error
             rows = slice(start, start + len(encodings))
             lengths[rows] = [len(encoding) for encoding in encodings]
             used = positions < lengths[rows, None]

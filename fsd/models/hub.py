@@ -11,7 +11,9 @@ from fsd.system.errors import InputError
 
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json")
+# A tokenizer is one of these files, and in the case of vocab.json also merges.txt. The last two are sentencepiece's.
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spm.model")
+TOKENIZER_FILES = (*VOCABULARIES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 DOWNLOADED = ("config.json", WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors", *TOKENIZER_FILES)
 PICKLED_DOWNLOADED = (PICKLED, PICKLED_INDEX, "pytorch_model-*-of-*.bin")  # only if there are no safetensors
 

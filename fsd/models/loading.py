@@ -1,14 +1,15 @@
 """Loading a model from a folder, with its classifier in the task's label order."""
 
 import logging
+import re
 from contextlib import contextmanager
 
 import torch
-from transformers import BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from fsd.glue.tasks import label_order
-from fsd.models.model_files import check_weights, read_config
+from fsd.models.fitting import check_runs, fit, output_layer
+from fsd.models.model_files import attention_of, check_weights, model_class, read_config
 from fsd.system.errors import InputError, first_line
 
 logger = logging.getLogger(__name__)
@@ -27,20 +28,20 @@ def quiet_loading():
 
 
 def load_pretrained(source, config=None):
-    """The ``BertForSequenceClassification`` of a :class:`ModelSource`, and the names of the parameters missing in its files.
+    """The text classifier of a :class:`ModelSource`, and the names of the parameters missing in its files.
 
     No pickle is executed: ``pytorch_model.bin`` is read by PyTorch with ``weights_only``.
 
     Raises:
-        InputError: the model cannot be loaded, is not a BERT, or has weights that are not finite.
+        InputError: the model cannot be loaded, or has weights that are not finite.
     """
     config = config or read_config(source)
-    is_safe = check_weights(source)
+    is_safe, kind = check_weights(source), model_class(config)
     try:
         with quiet_loading():
-            model, info = BertForSequenceClassification.from_pretrained(
-                source.folder, config=config, output_loading_info=True, dtype=torch.float32, attn_implementation="sdpa",
-                use_safetensors=is_safe, weights_only=True,
+            model, info = kind.from_pretrained(
+                source.folder, config=config, output_loading_info=True, dtype=torch.float32,
+                attn_implementation=attention_of(kind), use_safetensors=is_safe, weights_only=True,
             )
     except Exception as error:  # the loader raises many classes, from OSError to safetensors' errors
         raise InputError(f"{source}: cannot load the model: {first_line(error)}; restore its files, or save it again with "
@@ -48,8 +49,9 @@ def load_pretrained(source, config=None):
     if damaged := not_finite(model):
         raise InputError(f"{source}: {damaged} holds NaN or infinity; the model is damaged, name another")
     missing = {str(name) for name in info["missing_keys"]}
-    if any(name.startswith("bert.encoder") for name in missing):
-        raise InputError(f"{source}: its weights lack encoder layers that its config names; restore its files")
+    if any(re.search(r"\.\d+\.", name) for name in missing):
+        raise InputError(f"{source}: its weights lack encoder layers that its config names, which is of the kind "
+                         f"{config.model_type}; restore its files")
     return model, missing
 
 
@@ -64,10 +66,11 @@ def load_finetuned(source, task, tokenizer, max_seq_length, config=None):
     config = config or read_config(source)
     if config.num_labels != task.num_logits:
         raise InputError(f"{source}: a model with {config.num_labels} label(s), {task.name} has {task.num_logits}; {remedy}")
-    check_fits(config, tokenizer, max_seq_length, source)
+    fit(config, tokenizer, max_seq_length, source)
     model, missing = load_pretrained(source, config)
     if missing:
         raise InputError(f"{source}: not fine-tuned, it lacks {', '.join(sorted(missing))}; {remedy}")
+    check_runs(model, tokenizer, max_seq_length, source)
     put_labels_in_order(model, task, source)
     return model
 
@@ -89,8 +92,8 @@ def put_labels_in_order(model, task, what):
     if order is not None and order != list(range(len(order))):
         logger.info("%s has its labels in another order than %s: the classifier is permuted to the task's order", what, task.name)
         with torch.no_grad():
-            model.classifier.weight.copy_(model.classifier.weight[order].clone())
-            model.classifier.bias.copy_(model.classifier.bias[order].clone())
+            for parameter in output_layer(model)[1].parameters():
+                parameter.copy_(parameter[order].clone())
     name_labels(model.config, task)
 
 
@@ -100,17 +103,6 @@ def name_labels(config, task):
     if not task.regression:
         config.id2label = dict(enumerate(task.labels))
         config.label2id = {label: index for index, label in enumerate(task.labels)}
-
-
-def check_fits(config, tokenizer, max_seq_length, what):
-    """InputError if the config has too few embeddings for the tokenizer's ids, for ``max_seq_length`` or for text pairs."""
-    if max_seq_length > config.max_position_embeddings:
-        raise InputError(f"--max_seq_length {max_seq_length}: {what} has {config.max_position_embeddings} positions; lower it")
-    if (entries := max(tokenizer.get_vocab().values()) + 1) > config.vocab_size:
-        raise InputError(f"{what}: its {config.vocab_size} embeddings are fewer than the tokenizer's {entries} entries; "
-                         "name the model's own tokenizer with --tokenizer_name")
-    if config.type_vocab_size < 2:
-        raise InputError(f"{what}: it has no token type for second texts (type_vocab_size 1); name another model")
 
 
 def not_finite(model):

@@ -51,10 +51,17 @@ def pack(lengths, size):
     return Packing((len(used), width), firsts[examples] + within, examples * size + within, firsts)
 
 
-def packed_inputs(batch, packing):
-    """A BERT's inputs for the packed rows of an encoded batch: each token sees the tokens of its own example only."""
+def packed_inputs(batch, packing, padding_id=None):
+    """A model's inputs for the packed rows of an encoded batch: each token sees the tokens of its own example only.
+
+    Positions count from 0. With ``padding_id`` they count as RoBERTa's: from the id after it, and padding tokens do not count.
+    """
     rows, width = packing.shape
     size = batch["input_ids"].shape[1]
+    positions = packing.whole % size
+    if padding_id is not None:
+        real = (batch["input_ids"] != padding_id).long()
+        positions = (real.cumsum(dim=1) * real + padding_id).flatten()[packing.whole]
 
     def laid_out(values, fill=0):
         return values.new_full((rows * width,), fill).index_copy(0, packing.packed, values).view(rows, width)
@@ -64,7 +71,7 @@ def packed_inputs(batch, packing):
     return {
         "input_ids": laid_out(batch["input_ids"].flatten()[packing.whole]),
         "token_type_ids": laid_out(batch["token_type_ids"].flatten()[packing.whole]),
-        "position_ids": laid_out(packing.whole % size),
+        "position_ids": laid_out(positions),
         "attention_mask": (examples[:, None, :, None] == examples[:, None, None, :]),
     }
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fsd.models.loading import not_finite, quiet_loading
+from fsd.models.tokenizer import input_names
 from fsd.records.output_folder import RECORD_FILE, STATE_TENSORS, STATE_VALUES, checkpoints, remove_checkpoint
 from fsd.system.errors import InputError, first_line
 from fsd.system.files import put_in_place, read_json, write_json
@@ -26,6 +27,7 @@ def save_model(folder, model, tokenizer, student_memory=None):
     folder = Path(folder)
     if damaged := not_finite(model):
         raise InputError(f"the model has diverged: {damaged} holds NaN or infinity; lower --learning_rate or --weight_decay")
+    tokenizer.model_input_names = input_names(model.config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-", suffix=".tmp"))

@@ -64,9 +64,10 @@ def front_matter(base, task, metrics):
 def body(run, metrics, teacher, source):
     """The card's text."""
     config, settings = run.student.config, run.settings
+    kind = type(run.student).__name__.removesuffix("ForSequenceClassification")
     shape = f"{config.num_hidden_layers} layers of width {config.hidden_size}, {parameter_count(run.student):,} parameters"
     lines = [
-        f"# BERT for {'GLUE ' * run.task.is_official}{run.task.name}, trained with {run.objective.method}", "", CARD_MARK, "",
+        f"# {kind} for {'GLUE ' * run.task.is_official}{run.task.name}, trained with {run.objective.method}", "", CARD_MARK, "",
         f"- method: {run.objective.method}", f"- objective: {run.objective.formula()}", f"- model: {shape}",
         f"- teacher: {code(public_name(teacher))}" if teacher else "- teacher: none",
         f"- parameters copied from: {code(public_name(source))}" if source else "- parameters: newly initialised",

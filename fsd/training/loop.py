@@ -213,7 +213,7 @@ def make_optimizer(run):
     parameters = list(run.student.named_parameters())
     if run.student_memory is not None:
         parameters += run.student_memory.named_parameters()
-    exempt = ("bias", "LayerNorm.weight")
+    exempt = ("bias", "Norm.weight", "norm.weight")
     decayed = [p for name, p in parameters if not name.endswith(exempt)]
     others = [p for name, p in parameters if name.endswith(exempt)]
     optimizer = torch.optim.AdamW(

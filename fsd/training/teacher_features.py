@@ -7,26 +7,27 @@ import torch
 from torch.nn import functional as F
 
 from fsd.method.losses import zero_padding
-from fsd.models.forward import attention_bias
+from fsd.models.forward import model_inputs
 from fsd.system.processes import share, world_size
 
 
 class TeacherFeatures:
-    """The flattened last hidden state [b, S·d] of an encoder over a dataset, batch by batch in the dataset's order.
+    """The flattened hidden states [b, S·d] of an encoder's layer over a dataset, batch by batch in the dataset's order.
 
     With several processes, each has a share of the batches; ``examples`` is the range of its examples.
 
     Args:
-        encoder: a BERT without its head, cut after the layer whose output is used.
+        encoder: a model without its head.
         dataset: :class:`fsd.glue.dataset.EncodedDataset`, on the encoder's device.
         batch_size: examples per batch and process.
         mask_padding: run each batch at the length of its longest example, and set padding to zero.
         tracker: gets examples per second every ``logging_steps`` batches.
+        layer: the index into the encoder's hidden states.
     """
 
-    def __init__(self, encoder, dataset, batch_size, mask_padding, tracker, logging_steps):
+    def __init__(self, encoder, dataset, batch_size, mask_padding, tracker, logging_steps, layer=-1):
         self.encoder, self.dataset, self.batch_size, self.mask_padding = encoder, dataset, batch_size, mask_padding
-        self.tracker, self.logging_steps, self.steps = tracker, logging_steps, 0
+        self.tracker, self.logging_steps, self.layer, self.steps = tracker, logging_steps, layer, 0
         own = share(math.ceil(len(dataset) / batch_size))
         self.examples = range(len(dataset))[own.start * batch_size : own.stop * batch_size]
 
@@ -45,10 +46,8 @@ class TeacherFeatures:
 
     def _features(self, indices):
         batch = self.dataset.batch(indices, cut_to_longest=self.mask_padding)
-        hidden = self.encoder(
-            input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"],
-            attention_mask=attention_bias(batch["attention_mask"]),
-        ).last_hidden_state
+        inputs = model_inputs(self.encoder.config, batch)
+        hidden = self.encoder(**inputs, output_hidden_states=True).hidden_states[self.layer]
         if self.mask_padding:
             hidden = zero_padding(hidden, batch["attention_mask"])
             hidden = F.pad(hidden, (0, 0, 0, self.dataset.input_ids.shape[1] - hidden.shape[1]))

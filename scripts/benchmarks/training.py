@@ -20,7 +20,7 @@ from fsd.memory.student_memory import StudentMemory
 from fsd.method.global_structure import memory_products
 from fsd.method.objective import Objective, layer_pairs
 from fsd.models.loading import freeze
-from fsd.models.student import new_bert
+from fsd.models.student import new_model
 from fsd.records.tracking import Tracker
 from fsd.system.devices import autocast
 from fsd.training.evaluation import evaluate, predict_logits
@@ -120,9 +120,9 @@ class Bench:
             hidden_size=size.hidden_size, num_hidden_layers=size.teacher_layers, num_attention_heads=size.hidden_size // 64,
             intermediate_size=4 * size.hidden_size, num_labels=2, max_position_embeddings=max(512, size.length),
         )
-        self.teacher = freeze(new_bert(config, 0)).to(device)
+        self.teacher = freeze(new_model(config, 0)).to(device)
         config.num_hidden_layers //= 2
-        self.student = new_bert(config, 1).to(device)
+        self.student = new_model(config, 1).to(device)
         self.examples = (max(self.steps, 50) + 1) * size.batch_size  # a block has one step more, its first
         self.data = {task: self.dataset(quantiles).to(device) for task, quantiles in LENGTHS.items()}
 

@@ -21,7 +21,7 @@ from fsd.memory.teacher_memory import TeacherMemory
 from fsd.models.hub import find_model
 from fsd.models.loading import load_pretrained
 from fsd.models.model_files import make_config
-from fsd.models.student import new_bert
+from fsd.models.student import new_model
 from fsd.records import results
 from fsd.system.errors import InputError, one_line
 from fsd.system.hashes import model_hash
@@ -91,7 +91,7 @@ def test_any_config_makes_a_bert_or_is_refused(name, value):
         assert "config.json" in str(error)
     else:
         if config.vocab_size * config.hidden_size < 1e6 and config.num_hidden_layers < 5:
-            new_bert(config, seed=0)
+            new_model(config, seed=0)
 
 
 @pytest.mark.parametrize("values, expected", [
@@ -100,7 +100,8 @@ def test_any_config_makes_a_bert_or_is_refused(name, value):
     ({"vocab_size": 2**31}, "GB of RAM"), ({"num_labels": 10**12}, "num_labels"),
     ({"auto_map": {"AutoConfig": "evil.Evil"}}, "never run"), ({"quantization_config": {"bits": 8}}, "quantized"),
     ({"transformers_weights": "../x.safetensors"}, "weights other"), ({"is_decoder": True}, "decoder"),
-    ({"layer_norm_eps": float("nan")}, "layer_norm_eps"), ({"hidden_act": "os.system"}, "os.system"),
+    ({"layer_norm_eps": float("nan")}, "layer_norm_eps"), ({"hidden_dropout_prob": float("nan")}, "hidden_dropout_prob is nan"),
+    ({"hidden_act": "os.system"}, "os.system"),
     ({"id2label": {"0": "a", "2": "b"}}, "id2label"), ({"pad_token_id": 50}, "pad_token_id"),
 ])
 def test_configs_are_refused_before_anything_is_allocated(values, expected):

@@ -16,7 +16,7 @@ from transformers import BertConfig
 from fsd.glue.dataset import EncodedDataset
 from fsd.models.forward import forward
 from fsd.models.loading import freeze
-from fsd.models.student import new_bert
+from fsd.models.student import new_model
 from fsd.system.errors import InputError
 from fsd.system.hashes import model_hash
 from fsd.training import loop, teacher_cache
@@ -275,7 +275,7 @@ def test_hidden_states_do_not_break_the_compiled_graph(monkeypatch):
     config = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=2, num_attention_heads=1, intermediate_size=8)
     ids = torch.ones(2, 4, dtype=torch.int32)
     data = EncodedDataset(ids, ids, torch.tensor([4, 3]), None, None, "train", "")
-    run = SimpleNamespace(student=new_bert(config, 0), teacher=new_bert(config, 1), train_set=data)
+    run = SimpleNamespace(student=new_model(config, 0), teacher=new_model(config, 1), train_set=data)
     torch.compiler.reset()
     counters.clear()
     model_forward = loop.compiled_forward(run)

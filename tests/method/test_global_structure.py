@@ -373,7 +373,8 @@ def test_normalized_distances_are_root_mean_squares_of_the_features(dtype, toler
     expected = np.mean((relations[0] / widths[0] - relations[1] / widths[1]) ** 2)
     given = [side.to(dtype) for side in (student, teacher, student_memory, teacher_memory)]
     plain, normalized = (
-        global_inter_feature_terms(*given[:2], *map(memory_products, given[2:]), normalize_distances=form) for form in (False, True)
+        global_inter_feature_terms(*given[:2], *map(memory_products, given[2:]), normalize_distances=form)
+        for form in (False, True)
     )
     assert normalized.distance.item() == pytest.approx(expected, rel=tolerance)
     assert (normalized.cosine, normalized.memory_cka) == (plain.cosine, plain.memory_cka)

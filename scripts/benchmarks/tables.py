@@ -12,6 +12,8 @@ from benchmarks.training import LENGTHS, METHODS, Bench, Size, options_text
 
 TABLE_8 = ("KD", "PKD", "RKD", "FSD_ILG")
 EVERYTHING = ("--mask_padding", "--group_by_length", "--bf16", "--cache_teacher", "ram")
+FORMS = (("--debiased",), ("--similarity", "procrustes"), ("--similarity", "gram"), ("--normalize_distances",),
+         ("--memory_learning_rate", "1e-3"))
 LOGGED_EVERY = 50  # steps: the default of --logging_steps
 
 
@@ -34,14 +36,14 @@ def method_rows(compiles, on_gpu):
     options = [("--bf16",), ("--cache_teacher", "ram")]
     options += [("--fp16",)] if on_gpu else []  # on a CPU it is seven times slower than float32
     options += [("--compile",), ("--bf16", "--compile")] if compiles else []
-    rows += [("FSD_ILG", flags, "CoLA") for flags in (*options, ("--mask_padding",))]
+    rows += [("FSD_ILG", flags, "CoLA") for flags in (*FORMS, *options, ("--mask_padding",))]
     rows += [("FSD_ILG", ("--mask_padding", "--group_by_length"), lengths) for lengths in LENGTHS]
     rows += [("FSD_ILG", flags, "CoLA") for flags in (EVERYTHING, (*EVERYTHING, "--compile"))[: 1 + compiles]]
     return rows
 
 
 def measure_methods(sizes, device, only=""):
-    """Table: each method, FSD_I with --log_relations, and FSD_ILG with each speed option. ``only``: text of a row."""
+    """Table: each method, FSD_I with --log_relations, FSD_ILG with each form and speed option. ``only``: text of a row."""
     rows = []
     for size, pairs, steps in sizes:
         on_gpu = device.type == "cuda"

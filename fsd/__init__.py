@@ -6,7 +6,8 @@ The public names are loaded when they are first used, so that ``import fsd`` its
 from importlib import import_module
 
 _PLACES = {
-    "linear_cka": "method.cka", "chance_cka": "method.chance", "kd_loss": "method.losses", "intra_feature_loss": "method.losses",
+    "linear_cka": "method.cka", "chance_cka": "method.chance", "procrustes_distance": "method.similarity",
+    "gram_distance": "method.similarity", "kd_loss": "method.losses", "intra_feature_loss": "method.losses",
     "local_inter_feature_loss": "method.losses", "global_inter_feature_loss": "method.global_structure",
     "pkd_loss": "method.baselines", "rkd_distance_loss": "method.baselines", "rkd_angle_loss": "method.baselines",
     "attention_loss": "method.baselines", "value_relation_loss": "method.baselines",

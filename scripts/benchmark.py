@@ -8,12 +8,14 @@
 Each ratio compares blocks of steps that alternate in one process, so that a slow phase of the machine affects both sides.
 Models and tokens are random; lengths are distributed as in the official training files. Prints Markdown.
 
-    methods     our training loop with each method, --log_relations and each speed option, against the minimal loop
+    methods     our training loop with each method, --log_relations, each form of the structures and memories, and each
+                speed option, against the minimal loop
     growth      the same for KD and FSD_ILG at other batch sizes, lengths, centroids and widths
     processes   FSD_ILG in two processes of one thread, against one process of two threads; on CPUs alone
     evaluation  our evaluation, against a bare forward pass over batches of sorted lengths
     inference   the evaluation of the students of the paper's Table 8, against that of KD's
-    memory      the passes and the whole build of the teacher memory, against one teacher forward over the same data
+    memory      the passes and the whole build of the teacher memory, and the student memory's start from it, against one
+                teacher forward over the same data
     large       the build of a teacher memory on synthetic features of MNLI's size at BERT-base, or on fewer if time is short
 """
 

@@ -3,6 +3,7 @@
 import os
 import runpy
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -94,3 +95,17 @@ def save_bert(toy_glue):
 def rte_teacher(save_bert, tmp_path_factory):
     """A random 4-layer teacher for RTE."""
     return save_bert(tmp_path_factory.mktemp("teacher"), "RTE")
+
+
+@pytest.fixture(scope="session")
+def memory(rte_teacher, toy_glue, tmp_path_factory):
+    """A memory of five centroids of the RTE teacher at length 24, built by the real script in another process."""
+    folder = tmp_path_factory.mktemp("memory")
+    subprocess.run(
+        [sys.executable, ROOT / "train_memory.py", "--model_name_or_path", rte_teacher, "--task_name", "rte",
+         "--data_dir", toy_glue, "--output_dir", folder, "--do_train", "--num_centroid", "5", "--max_seq_length", "24",
+         "--do_lower_case", "--run_file", folder / "runs", "--per_gpu_train_batch_size", "16",
+         "--overwrite_output_dir"],
+        check=True, cwd=ROOT,
+    )
+    return folder

@@ -14,7 +14,8 @@ FILES = sorted((ROOT / "fsd").rglob("*.py"))
 # Imports run down this list only.
 FOLDERS = ["report", "reproduction", "cli", "analysis", "training", "records", "models", "memory", "glue", "system", "method"]
 PUBLIC = {
-    "linear_cka", "chance_cka", "kd_loss", "intra_feature_loss", "local_inter_feature_loss", "global_inter_feature_loss",
+    "linear_cka", "chance_cka", "procrustes_distance", "gram_distance", "kd_loss", "intra_feature_loss",
+    "local_inter_feature_loss", "global_inter_feature_loss",
     "pkd_loss", "rkd_distance_loss", "rkd_angle_loss", "attention_loss", "value_relation_loss", "relation_difference",
     "TeacherMemory", "StudentMemory",
 }

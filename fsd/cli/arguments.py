@@ -1,6 +1,7 @@
 """The flags of the programs, in shared groups. Imports nothing heavy."""
 
 from fsd.cli.parser import Parser, add_task_argument, number, positive_or_unset
+from fsd.cli.structure_flags import add_memory_arguments, add_released_argument, add_structure_arguments
 from fsd.models.kinds import KINDS
 
 MASK_PADDING_HELP = ("leave padding out of every structure, and out of the batches: much faster for short texts. Build "
@@ -148,22 +149,11 @@ def add_kd_arguments(parser):
     return group
 
 
-def add_structure_arguments(parser):
-    """The weights that the scripts of the paper's structures share; returns the group, for a script's own."""
-    group = add_kd_arguments(parser)
-    group.add_argument("--beta", type=number(float, 0), default=30.0,
-        help="weight of the structures; 0 is plain knowledge distillation. Tune it for each task")
-    group.add_argument("--do_layerwise", action="store_true",
-        help="compare every student layer except the last with its teacher layer, instead of only the inputs of the last layers")
-    group.add_argument("--debiased", action="store_true",
-        help="structures with the debiased CKA, each term 1 − CKA: unrelated features then have 0 on average, not nearly 1")
-    return group
-
-
 def intra_inter_parser(description):
     """The flags of ``run_glue_intra_inter.py``."""
     parser = Parser(description)
-    group = add_structure_arguments(parser)
+    group = add_kd_arguments(parser)
+    add_structure_arguments(group)
     group.add_argument("--internal", action="store_true", help="compare within each example (FSD_I), not between examples")
     add_released_argument(group)
     add_distillation_arguments(parser)
@@ -173,7 +163,9 @@ def intra_inter_parser(description):
 def global_parser(description):
     """The flags of ``run_glue_global.py``."""
     parser = Parser(description)
-    add_memory_arguments(add_structure_arguments(parser))
+    group = add_kd_arguments(parser)
+    add_structure_arguments(group)
+    add_memory_arguments(group)
     add_distillation_arguments(parser)
     return parser
 
@@ -181,7 +173,8 @@ def global_parser(description):
 def all_parser(description):
     """The flags of ``run_glue_all.py``."""
     parser = Parser(description)
-    group = add_structure_arguments(parser)
+    group = add_kd_arguments(parser)
+    add_structure_arguments(group)
     group.add_argument("--gamma_i", type=number(float, 0), default=0.125, help="weight of the intra-feature structure")
     group.add_argument("--gamma_l", type=number(float, 0), default=0.125, help="weight of the local inter-feature structure")
     group.add_argument("--gamma_g", type=number(float, 0), default=0.5, help="weight of the global inter-feature structure")
@@ -203,21 +196,6 @@ def baseline_parser(description):
     add_distillation_arguments(parser)
     parser.set_defaults(alpha=None, temperature=None)  # as fine-tuning has neither
     return parser
-
-
-def add_released_argument(group):
-    """The form of L_I."""
-    group.add_argument("--released_intra", action="store_true",
-        help="L_I as the logarithm of the mean CKA, as in the authors' released code; the default is the paper's Eq. 6, the "
-             "mean of the logarithms")
-
-
-def add_memory_arguments(group):
-    """Flags of the global structure."""
-    group.add_argument("--teacher_memory_path", help="file or folder of the teacher memory from train_memory.py")
-    group.add_argument("--gamma_m", type=number(float, 0, 1), default=0.5,
-        help="weight of distances to the centroids; cosines have weight 1 − gamma_m. Lower it if distances dominate: they start "
-             "near 11,000, the cross-entropy near 0.7")
 
 
 def add_distillation_arguments(parser):

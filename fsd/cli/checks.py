@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from fsd.cli.structure_flags import check_structures
 from fsd.glue.files import find_split, find_task_folder
 from fsd.glue.task_file import read_task_file
 from fsd.glue.tasks import find_task
@@ -33,25 +34,13 @@ def parse_distillation(parser, gamma_g=None):
     """
     args = parse_run(parser)
     gamma_g = getattr(args, "gamma_g", 0.0) if gamma_g is None else gamma_g
-    gamma_i = getattr(args, "gamma_i", float(getattr(args, "internal", False)))
-    if getattr(args, "released_intra", False) and args.beta * gamma_i == 0:
-        raise InputError("--released_intra: L_I has weight 0 here, so its form changes nothing; leave the flag out")
-    check_debiased(args, gamma_g)
+    check_structures(args, gamma_g)
     if args.do_train and args.beta * gamma_g != 0 and not args.teacher_memory_path:
         raise InputError("the global structure needs --teacher_memory_path; build it with train_memory.py")
     if getattr(args, "teacher_memory_path", None) and not Path(args.teacher_memory_path).exists():
         raise InputError(f"--teacher_memory_path {args.teacher_memory_path}: nothing there; build it with train_memory.py")
     check_teacher_flags(args, needs_teacher=args.alpha < 1 or args.beta > 0)
     return args
-
-
-def check_debiased(args, gamma_g):
-    """Refuse ``--debiased`` without a structure, and with the released form of L_I; ``gamma_g`` is L_G's weight."""
-    weights = [gamma_g, getattr(args, "gamma_i", 0.0), getattr(args, "gamma_l", 0.0), hasattr(args, "internal")]
-    if args.debiased and getattr(args, "released_intra", False):
-        raise InputError("--debiased and --released_intra exclude each other: leave one of them out")
-    if args.debiased and (args.beta == 0 or not any(weights)):
-        raise InputError("--debiased: no structure has a weight here, so it changes nothing; leave the flag out")
 
 
 def parse_baseline(parser):

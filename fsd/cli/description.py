@@ -52,6 +52,9 @@ def describe(args, run, start, point, tensorboard_folder):
     if point.checkpoint is not None:
         logger.info("goes on from %s", point.checkpoint)
     logger.info("objective: %s", objective.formula())
+    if objective.needs_memory:
+        logger.info("student memory: %d centroids, start %s, learning rate %g", len(run.student_memory.centroids),
+                    args.student_memory_init, args.memory_learning_rate or args.learning_rate)
     if objective.compared_pairs:
         pairs = ", ".join(f"({teacher}, {student})" for teacher, student in objective.compared_pairs)
         logger.info("hidden states compared (teacher, student): %s", pairs)
@@ -112,9 +115,12 @@ def settings_in_use(args, objective):
     if "intra" in used:
         values["released_intra"] = objective.released_intra
     if used & {"intra", "local_inter", "memory_cka"}:
-        values["debiased"] = objective.debiased
+        values |= {"debiased": objective.debiased, "similarity": objective.similarity}
     if objective.needs_memory:
-        values["gamma_m"] = objective.gamma_m
+        values |= {"gamma_m": objective.gamma_m, "student_memory_init": args.student_memory_init}
+        values["memory_learning_rate"] = args.memory_learning_rate or args.learning_rate
+    if "global_distance" in used:
+        values["normalize_distances"] = objective.normalize_distances
     if used & {"intra", "local_inter"}:
         values["do_layerwise"] = args.do_layerwise
     if "dark_knowledge" in used:

@@ -48,10 +48,12 @@ def distill(args, **weights):
         contents = {"model_name_or_path": teacher_hash, "student_model_name_or_path": model_hash(start.model)}
 
         objective = make_objective(args, teacher, start.model, weights)
-        memory = student_memory = teacher_memory = None
+        memory = student_memory = teacher_memory = clusters = None
         if objective.needs_memory:
             memory = load_memory(args, task, teacher, teacher_hash, tokenizer, objective)
-            contents["teacher_memory_path"] = tensor_hash({"centroids": memory.centroids})
+            clusters = memory.assignment if args.student_memory_init == "centroids" else None
+            read = {"centroids": memory.centroids} | ({} if clusters is None else {"assignment": clusters})
+            contents["teacher_memory_path"] = tensor_hash(read)
             width = start.model.config.hidden_size
             student_memory = StudentMemory(len(memory.centroids), args.max_seq_length, width, args.seed).to(device)
             teacher_memory = memory_products(memory.centroids.to(device))
@@ -60,6 +62,8 @@ def distill(args, **weights):
         contents |= data_contents(task, train_set)
         check_origin(f"the teacher {teacher_source.name}", trained_on(teacher_source.folder), train_set.origin)
         if memory is not None:
+            if args.student_memory_init == "centroids":
+                memory.check_rows(train_set.origin.rows)
             built_on = DataOrigin(memory.data_hash, memory.file_hash, memory.split_of)
             check_origin(f"the memory {args.teacher_memory_path}", built_on, train_set.origin)
         cache = None
@@ -72,7 +76,7 @@ def distill(args, **weights):
 
         run = Run(
             task, objective, settings, Path(args.output_dir), device, tokenizer, start.model.to(device), train_set, dev_sets,
-            teacher, student_memory, teacher_memory, cache,
+            teacher, student_memory, teacher_memory, cache, clusters,
         )
         train_and_report(args, run, start, test_sets, contents, checkpoint)
 
@@ -133,7 +137,8 @@ def make_objective(args, teacher, student, weights):
                              f"from queries and keys alone, or is not known here; name models of the kinds {known}")
     return Objective(
         args.alpha, args.temperature, args.beta, **weights, released_intra=getattr(args, "released_intra", False),
-        debiased=getattr(args, "debiased", False), pairs=pairs, default_pair=layer_pairs(*depths)[0],
+        debiased=getattr(args, "debiased", False), similarity=getattr(args, "similarity", "cka"),
+        normalize_distances=getattr(args, "normalize_distances", False), pairs=pairs, default_pair=layer_pairs(*depths)[0],
     )
 
 

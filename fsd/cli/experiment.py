@@ -29,6 +29,7 @@ from fsd.system.launcher import is_main_process
 from fsd.system.processes import check_same, main_process_first, world_size
 from fsd.training.evaluation import evaluate, format_metrics, is_at_chance, predict_test_sets
 from fsd.training.loop import train
+from fsd.training.memory_start import start_from_clusters
 from fsd.training.run import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -117,6 +118,8 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
         if run.teacher_cache is not None:
             with main_process_first():
                 run.teacher_cache.fill()
+        if run.clusters is not None and point.checkpoint is None:
+            start_from_clusters(run)
         seconds = time.perf_counter() - began + train(run, tracker, point.checkpoint)
         if is_main_process():
             save_model(args.output_dir, run.student, run.tokenizer, run.student_memory)

@@ -120,6 +120,18 @@ class TeacherMemory:
             if differs:
                 raise InputError(f"{FLAG}: {message}")
 
+    def check_rows(self, rows):
+        """Check that the clusters are those of this run's training examples, whose hash is ``rows``, for a start from them.
+
+        Raises:
+            InputError: they are of other examples, or the file is of a version that did not keep them.
+        """
+        what = f"{FLAG}: --student_memory_init centroids needs the cluster of each training example, and"
+        if self.assignment is None:
+            raise InputError(f"{what} this file is of a version that did not keep them; {REBUILD}")
+        if self.data_hash != rows:
+            raise InputError(f"{what} this memory was built on other rows than this run's training set; build one on these")
+
 
 FACTS = {field.name: field.type for field in fields(TeacherMemory) if field.type in (str, int, bool, float)}
 

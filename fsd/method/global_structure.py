@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from fsd.method.cka import at_least_float32, center, gram_cka
-from fsd.method.losses import cka_loss, fewest_items, no_structure, zero_padding
+from fsd.method.cka import at_least_float32, center
+from fsd.method.losses import no_structure, zero_padding
+from fsd.method.similarity import check_forms, fewest_items, safe_sqrt, structure_term
 
 CPU_COLUMNS = 2048  # features of a chunk: K = 100 centroids then take 0.8 MB, which stays in a core's cache
 GPU_COLUMNS = 32768  # a GPU needs few large products; its chunks only bound the memory
@@ -51,7 +52,10 @@ def memory_products(memory, spare=()):
         return products._replace(gram=fixed.gram, norms=fixed.norms)
 
 
-def global_inter_feature_terms(student_features, teacher_features, student_memory, teacher_memory, debiased=False):
+def global_inter_feature_terms(
+    student_features, teacher_features, student_memory, teacher_memory, debiased=False, similarity="cka",
+    normalize_distances=False,
+):
     """The parts of L_G: mean squared differences of distances and of cosines to the centroids, and the CKA of the memories.
 
     Args:
@@ -59,30 +63,39 @@ def global_inter_feature_terms(student_features, teacher_features, student_memor
             shorter than the memory are treated as if padded with zeros.
         student_memory, teacher_memory: :class:`MemoryProducts` of the two memories [K, ·].
         debiased: take 1 − CKA with the debiased CKA of the memories, and 0 if K is below 4.
+        similarity: "cka"; or "procrustes" or "gram", to take that distance of the memories instead of −log(CKA).
+        normalize_distances: divide each side's distances by the root of its memory's width, √(S·d). They are then root mean
+            squares over the features, of the size of one feature's difference.
 
     Returns:
         :class:`GlobalTerms`: MSE(D(F_S, M_S), D(F_T, M_T)), MSE(C(F_S, M_S), C(F_T, M_T)) over [B, K], where D is
         the Euclidean distance and C the cosine similarity; and −log(CKA(M_S, M_T) + 1e-8) over the K centroids (0 if K is 1).
 
     Raises:
-        ValueError: the features are wider than the memory.
+        ValueError: the features are wider than the memory, the similarity is unknown, or debiased without CKA.
 
-    Source: the paper's Eq. 9 (distances and cosines) and Eq. 8 (CKA); the exact form from the released code.
+    Source: the paper's Eq. 9 (distances and cosines) and Eq. 8 (CKA); the exact form from the released code. Dividing the
+    distances is this project's own.
     """
+    check_forms(similarity, debiased)
     with torch.autocast(student_features.device.type, enabled=False):
         student_distance, student_cosine, student_gram = _relations(student_features, student_memory)
         teacher_distance, teacher_cosine, teacher_gram = _relations(teacher_features, teacher_memory)
         if len(student_gram) < fewest_items(debiased):
             memory_cka = no_structure(student_gram)
         else:
-            memory_cka = cka_loss(gram_cka(center(student_gram), center(teacher_gram), debiased), debiased)
+            memory_cka = structure_term(center(student_gram), center(teacher_gram), similarity, debiased)
+        if normalize_distances:
+            student_distance = student_distance / student_memory.centroids.shape[1] ** 0.5
+            teacher_distance = teacher_distance / teacher_memory.centroids.shape[1] ** 0.5
         return GlobalTerms(
             F.mse_loss(student_distance, teacher_distance), F.mse_loss(student_cosine, teacher_cosine), memory_cka
         )
 
 
 def global_inter_feature_loss(
-    student_features, teacher_features, student_memory, teacher_memory, gamma_m, mask=None, debiased=False
+    student_features, teacher_features, student_memory, teacher_memory, gamma_m, mask=None, debiased=False, similarity="cka",
+    normalize_distances=False,
 ):
     """L_G = γ_m · distance + (1 − γ_m) · cosine + memory CKA.
 
@@ -92,10 +105,11 @@ def global_inter_feature_loss(
         gamma_m: weight of the distance part, in [0, 1].
         mask: [B, S], nonzero where a token counts; for a memory that was built with ``--mask_padding``. Features of the other
             tokens are zero, and so are those beyond the end of features that are shorter than the memory. None counts all.
-        debiased: as in :func:`global_inter_feature_terms`.
+        debiased, similarity, normalize_distances: as in :func:`global_inter_feature_terms`.
 
     Raises:
-        ValueError: the features are wider than the memory, or narrower without a mask.
+        ValueError: the features are wider than the memory, or narrower without a mask; the similarity is unknown, or debiased
+            without CKA.
 
     Source: the paper's Eq. 10.
     """
@@ -107,7 +121,8 @@ def global_inter_feature_loss(
             remedy = "pad the examples to the memory's length, or give the mask"
             raise ValueError(f"features of width {width} beside a memory of width {full}: {remedy}")
     terms = global_inter_feature_terms(
-        student_features, teacher_features, memory_products(student_memory), memory_products(teacher_memory), debiased
+        student_features, teacher_features, memory_products(student_memory), memory_products(teacher_memory), debiased,
+        similarity, normalize_distances,
     )
     return gamma_m * terms.distance + (1 - gamma_m) * terms.cosine + terms.memory_cka
 
@@ -120,7 +135,7 @@ def _relations(features, memory):
     inner = products.products + products.feature_offsets[:, None] + products.offsets
     norms = products.feature_norms[:, None] * products.norms
     cosines = torch.where(norms > 0, inner / torch.where(norms > 0, norms, 1), 0)
-    return _safe_sqrt(squared_distances), cosines, products.gram
+    return safe_sqrt(squared_distances), cosines, products.gram
 
 
 def feature_products(features, memory):
@@ -232,8 +247,3 @@ def _add_products(table, rows, first):
 
 def _nonzero(norms):
     return torch.where(norms > 0, norms, 1)
-
-
-def _safe_sqrt(squared):
-    positive = squared > 0
-    return torch.where(positive, torch.where(positive, squared, 1).sqrt(), 0)

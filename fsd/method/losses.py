@@ -8,9 +8,8 @@ gradient (``torch.no_grad``).
 import torch
 from torch.nn import functional as F
 
-from fsd.method.cka import FEWEST_DEBIASED, at_least_float32, centered_gram, gram_cka, masked_centered_gram
-
-LOG_FLOOR = 1e-8  # inside every logarithm of a CKA (released code)
+from fsd.method.cka import at_least_float32, gram_cka
+from fsd.method.similarity import check_forms, cka_loss, fewest_items, structure_gram, structure_term
 
 
 def task_loss(logits, labels):
@@ -46,7 +45,7 @@ def kd_loss(student_logits, teacher_logits, temperature):
         return (divergence * temperature**2).to(student_logits.dtype)
 
 
-def intra_feature_loss(student_hidden, teacher_hidden, mask=None, released=False, debiased=False):
+def intra_feature_loss(student_hidden, teacher_hidden, mask=None, released=False, debiased=False, similarity="cka"):
     """L_I for one layer pair: mean over b of −log(CKA(H_T[b], H_S[b]) + 1e-8); the items are the tokens of example b.
 
     Args:
@@ -55,31 +54,28 @@ def intra_feature_loss(student_hidden, teacher_hidden, mask=None, released=False
             fewer than two tokens; if it skips all, the loss is 0.
         released: take the form of the released code, −log(mean over b of CKA(H_T[b], H_S[b]) + 1e-8).
         debiased: take 1 − CKA with the debiased CKA. The mean skips examples with fewer than four tokens.
+        similarity: "cka"; or "procrustes" or "gram", to take that distance (:mod:`fsd.method.similarity`) instead of −log.
 
     Raises:
-        ValueError: released and debiased.
+        ValueError: an unknown similarity, released and debiased together, or one of them without CKA.
 
     Source: the paper's Eq. 6; indices, the 1e-8 and the other form from the released code.
     """
-    if released and debiased:
-        raise ValueError("released and debiased exclude each other: the released code has the biased CKA")
+    check_forms(similarity, debiased, released)
     with torch.autocast(student_hidden.device.type, enabled=False):
         if student_hidden.shape[-2] < fewest_items(debiased):
             return no_structure(student_hidden)
+        student, teacher = (structure_gram(hidden, similarity, mask) for hidden in (student_hidden, teacher_hidden))
+        terms = gram_cka(teacher, student) if released else structure_term(student, teacher, similarity, debiased, mask)
         if mask is None:
-            cka = gram_cka(centered_gram(teacher_hidden), centered_gram(student_hidden), debiased)
-            return cka_loss(cka.mean()) if released else cka_loss(cka, debiased).mean()
-        grams = masked_centered_gram(teacher_hidden, mask), masked_centered_gram(student_hidden, mask)
-        cka = gram_cka(*grams, debiased, mask)
+            mean = terms.mean()
+            return cka_loss(mean) if released else as_loss(mean, student_hidden)
         has_structure = (mask != 0).sum(dim=-1) >= fewest_items(debiased)
-        count = has_structure.sum().clamp(min=1)
-        if released:
-            mean = (cka * has_structure).sum() / count
-            return torch.where(has_structure.any(), cka_loss(mean), 0 * mean)
-        return (cka_loss(cka, debiased) * has_structure).sum() / count
+        mean = (terms * has_structure).sum() / has_structure.sum().clamp(min=1)
+        return torch.where(has_structure.any(), cka_loss(mean), 0 * mean) if released else as_loss(mean, student_hidden)
 
 
-def local_inter_feature_loss(student_hidden, teacher_hidden, mask=None, debiased=False):
+def local_inter_feature_loss(student_hidden, teacher_hidden, mask=None, debiased=False, similarity="cka"):
     """L_L for one layer pair: −log(CKA(flat H_T, flat H_S) + 1e-8); the items are the examples of the batch.
 
     Args:
@@ -87,15 +83,20 @@ def local_inter_feature_loss(student_hidden, teacher_hidden, mask=None, debiased
             there is no structure between examples, and the loss is 0.
         mask: [B, S], nonzero where a token counts; the other tokens are set to zero. None counts all.
         debiased: take 1 − CKA with the debiased CKA. The loss is then 0 if B is below 4.
+        similarity: as in :func:`intra_feature_loss`.
+
+    Raises:
+        ValueError: an unknown similarity, or debiased without CKA.
 
     Source: the paper's Eq. 7; indices and the 1e-8 from the released code.
     """
+    check_forms(similarity, debiased)
     with torch.autocast(student_hidden.device.type, enabled=False):
         if len(student_hidden) < fewest_items(debiased):
             return no_structure(student_hidden)
-        teacher_gram = centered_gram(zero_padding(teacher_hidden, mask).flatten(1))
-        student_gram = centered_gram(zero_padding(student_hidden, mask).flatten(1))
-        return cka_loss(gram_cka(teacher_gram, student_gram, debiased), debiased)
+        sides = (zero_padding(hidden, mask).flatten(1) for hidden in (student_hidden, teacher_hidden))
+        student, teacher = (structure_gram(side, similarity) for side in sides)
+        return as_loss(structure_term(student, teacher, similarity, debiased), student_hidden)
 
 
 def zero_padding(hidden, mask):
@@ -103,14 +104,9 @@ def zero_padding(hidden, mask):
     return hidden if mask is None else hidden.masked_fill(mask[..., None] == 0, 0)
 
 
-def cka_loss(cka, debiased=False):
-    """−log(cka + 1e-8), of the shape of ``cka``: how Eq. 6 to 8 turn a CKA into a loss. 1 − cka if debiased: it may be < 0."""
-    return 1 - cka if debiased else -torch.log(cka + LOG_FLOOR)
-
-
-def fewest_items(debiased=False):
-    """The fewest items that have a structure: two, or four if the CKA is debiased."""
-    return FEWEST_DEBIASED if debiased else 2
+def as_loss(value, student):
+    """A value in float32, or in the student's higher precision: some similarities work in float64."""
+    return value.to(at_least_float32(student[:0]).dtype)
 
 
 def no_structure(student):

@@ -55,6 +55,8 @@ class Objective:
         rkd_distance, rkd_angle: the weights of RKD's two losses.
         released_intra: L_I as the logarithm of the mean, as in the released code, and not Eq. 6.
         debiased: 1 − CKA with the debiased CKA in L_I, L_L and L_G's memory_cka.
+        similarity: what these three take: "cka", "procrustes" or "gram"; see :mod:`fsd.method.similarity`.
+        normalize_distances: L_G's distances over the root of the memory's width.
     """
 
     alpha: float
@@ -70,6 +72,8 @@ class Objective:
     minilm: float = 0.0
     released_intra: bool = False
     debiased: bool = False
+    similarity: str = "cka"
+    normalize_distances: bool = False
     pairs: tuple = ()
     default_pair: tuple = ()
 
@@ -128,7 +132,10 @@ class Objective:
 
     def formula(self):
         """The weighted sum with its weights filled in."""
-        forms = dict.fromkeys(("intra", "local_inter", "memory_cka"), " (debiased)") if self.debiased else {}
+        form = "debiased" if self.debiased else "" if self.similarity == "cka" else self.similarity
+        forms = dict.fromkeys(("intra", "local_inter", "memory_cka"), f" ({form})") if form else {}
+        if self.normalize_distances:
+            forms["global_distance"] = " (normalized)"
         if self.released_intra:
             forms["intra"] = " (as in the released code)"
         return " + ".join(f"{weight:g}·{name}{forms.get(name, '')}" for name, weight in self.weights.items())
@@ -165,6 +172,8 @@ class Objective:
                 student_memory,
                 teacher_memory,
                 self.debiased,
+                self.similarity,
+                self.normalize_distances,
             )
             values |= {"global_distance": terms.distance, "global_cosine": terms.cosine, "memory_cka": terms.memory_cka}
         if relations := [name for name in ("distance", "angle") if f"rkd_{name}" in self.weights]:
@@ -185,10 +194,10 @@ class Objective:
         """The losses that are means over ``pairs``."""
 
         def intra(student, teacher):
-            return losses.intra_feature_loss(student, teacher, mask, self.released_intra, self.debiased)
+            return losses.intra_feature_loss(student, teacher, mask, self.released_intra, self.debiased, self.similarity)
 
         def local_inter(student, teacher):
-            return losses.local_inter_feature_loss(student, teacher, mask, self.debiased)
+            return losses.local_inter_feature_loss(student, teacher, mask, self.debiased, self.similarity)
 
         values = {}
         for name, loss in (("intra", intra), ("local_inter", local_inter), ("pkd", baselines.pkd_loss)):

@@ -15,10 +15,11 @@ from fsd.system.locks import exclusive_lock
 
 RESULT_COLUMNS = (
     "time", "task", "method", "role", "teacher", "teacher_hash", "output_dir", "seed", "alpha", "beta", "temperature", "gamma_i",
-    "gamma_l", "gamma_g", "gamma_m", "released_intra", "debiased", "rkd_distance", "rkd_angle", "do_layerwise", "mask_padding",
-    "copied_from", "student_model_type", "student_layers", "student_hidden_size", "parameters", "train_samples", "train_data",
-    "teacher_data", "max_seq_length", "batch_size", "accumulation", "epochs", "steps", "learning_rate", "precision",
-    "group_by_length", "compile", "cache_teacher", "main_metric", *METRIC_NAMES, "seconds", "commit", "flags", "run",
+    "gamma_l", "gamma_g", "gamma_m", "released_intra", "debiased", "similarity", "normalize_distances", "memory_learning_rate",
+    "student_memory_init", "rkd_distance", "rkd_angle", "do_layerwise", "mask_padding", "copied_from", "student_model_type",
+    "student_layers", "student_hidden_size", "parameters", "train_samples", "train_data", "teacher_data", "max_seq_length",
+    "batch_size", "accumulation", "epochs", "steps", "learning_rate", "precision", "group_by_length", "compile", "cache_teacher",
+    "main_metric", *METRIC_NAMES, "seconds", "commit", "flags", "run",
 )
 
 

@@ -86,4 +86,4 @@ def expanded(entry):
 def reference_of(entry):
     """The (method, flag) that an entry of a stage refers to, or None."""
     text = entry["of"] if isinstance(entry, dict) else entry
-    return tuple(text.rsplit(".", 1)) if isinstance(text, str) else None
+    return tuple(text.rsplit(".", 1)) if isinstance(text, str) and "." in text else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fsd.glue.tasks import TASKS, plain_name
 from fsd.reproduction.experiment import Experiment, Stage, expanded, reference_of
-from fsd.reproduction.programs import PROGRAMS, flag_names, refusal
+from fsd.reproduction.programs import PROGRAMS, flag_names, refusal, takes_a_name
 from fsd.system.errors import InputError
 
 REFERENCE = re.compile(r"([\w-]+)\.(\w+)")  # "FSD_I.beta": the value that another method's search chose
@@ -108,7 +108,8 @@ def check_values(stages, possible, where):
     """
     *earlier, stage = stages
     for flag, entry in stage.entries:
-        check_form(entry, f"{where}, {flag}")
+        if not (isinstance(entry, str) and takes_a_name(stage.method, flag)):
+            check_form(entry, f"{where}, {flag}")
         reference = reference_of(entry)
         if reference and not any((reference[0], True) == (s.method, reference[1] in s.chosen_flags) for s in earlier):
             raise InputError(f"{where} refers to {'.'.join(reference)}, which no earlier stage chooses in all of its settings")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fsd.records.results import read_results
 from fsd.reproduction.cells import WEIGHTS, Cell, Workplace, row_flags, score_of, startable
+from fsd.reproduction.experiment import reference_of
 from fsd.reproduction.programs import WITH_MEMORY, flag_names, is_same_run, refusal
 from fsd.system.errors import InputError
 
@@ -213,9 +214,9 @@ class Plan:
                 entry, factor = entry
             elif isinstance(entry, dict):
                 entry, factor = entry["of"], entry["times"][0]
-            if not isinstance(entry, str):
+            if reference_of(entry) is None:
                 return entry
-            method, flag = entry.rsplit(".", 1)
+            method, flag = reference_of(entry)
             found = chosen[method][flag]
             return found if factor == 1 else found * factor
 

@@ -8,6 +8,7 @@ from functools import cache
 from fsd.cli.arguments import all_parser, baseline_parser, finetuning_parser, global_parser, intra_inter_parser, memory_parser
 from fsd.cli.checks import settle_baseline
 from fsd.cli.settings import WITHOUT_INFLUENCE, identifying_flags
+from fsd.cli.structure_flags import MEMORY_FLAGS, check_structures
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,18 @@ class Program:
 
 
 RKD_WEIGHTS, RELEASED, BETA = {"rkd_distance", "rkd_angle"}, frozenset({"released_intra"}), frozenset({"beta"})
+FORMS = {"debiased", "similarity"}
 NO_TEACHER = frozenset({"alpha", "temperature", "beta", "cache_teacher", *RKD_WEIGHTS})
 PROGRAMS = {
     "fine-tuning": Program("scripts/run_baseline.py", baseline_parser, {"method": "fine-tuning"}, NO_TEACHER),
-    "KD": Program("run_glue_intra_inter.py", intra_inter_parser, {"beta": 0}, RELEASED | {"internal", "debiased"}),
+    "KD": Program("run_glue_intra_inter.py", intra_inter_parser, {"beta": 0}, RELEASED | FORMS | {"internal"}),
     "PKD": Program("scripts/run_baseline.py", baseline_parser, {"method": "pkd"}, frozenset(RKD_WEIGHTS)),
     "RKD": Program("scripts/run_baseline.py", baseline_parser, {"method": "rkd"}, frozenset({"beta"})),
     "MiniLM": Program("scripts/run_baseline.py", baseline_parser, {"method": "minilm"}, frozenset(RKD_WEIGHTS)),
     "FSD_I": Program("run_glue_intra_inter.py", intra_inter_parser, {"internal": True}, above_zero=BETA),
     "FSD_L": Program("run_glue_intra_inter.py", intra_inter_parser, {"internal": False}, RELEASED, BETA),
     "FSD_G": Program("run_glue_global.py", global_parser, {}, above_zero=BETA),
-    "FSD_IL": Program("run_glue_all.py", all_parser, {"gamma_g": 0}, above_zero=BETA | {"gamma_i", "gamma_l"}),
+    "FSD_IL": Program("run_glue_all.py", all_parser, {"gamma_g": 0}, frozenset(MEMORY_FLAGS), BETA | {"gamma_i", "gamma_l"}),
     "FSD_ILG": Program("run_glue_all.py", all_parser, {}, above_zero=BETA | {"gamma_i", "gamma_l", "gamma_g"}),
 }
 TEACHER = Program("scripts/finetune_teacher.py", finetuning_parser, {})
@@ -59,17 +61,23 @@ def parser_of(method):
 def actions(method):
     """Flag → argparse action, for the flags of a method that an experiment file may set: those that decide the result.
 
-    All are numbers or switches; ``cache_teacher`` is a switch too, as the reproduction names the folder.
+    All are numbers, switches or names out of a few; ``cache_teacher`` is a switch too, as the reproduction names the folder.
     """
     program = program_of(method)
-    left_out = {"task_name", "seed", "copy_teacher", *program.flags, *program.refused, *(WITHOUT_INFLUENCE - HARMLESS)}
+    left_out = {"task_name", "seed", "copy_teacher", "model_type", "student_model_type", *program.flags, *program.refused,
+                *(WITHOUT_INFLUENCE - HARMLESS)}
     return {action.dest: action for action in parser_of(method)._actions
-            if action.dest not in left_out and (_is_switch(action) or action.type is not None)}
+            if action.dest not in left_out and (_is_switch(action) or action.type is not None or action.choices)}
 
 
 def flag_names(method):
     """The names of :func:`actions`."""
     return actions(method).keys()
+
+
+def takes_a_name(method, flag):
+    """Whether a flag's values are names, as those of ``similarity``."""
+    return bool(actions(method)[flag].choices)
 
 
 def _is_switch(action):
@@ -81,6 +89,8 @@ def refusal(method, flag, value):
     action = actions(method)[flag]
     if _is_switch(action):
         return None if isinstance(value, bool) else f"{value!r} is neither true nor false"
+    if action.choices:
+        return None if value in action.choices else f"{value!r} is none of {', '.join(action.choices)}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"{value!r} is not a number"
     if flag in program_of(method).above_zero and value == 0:
@@ -102,10 +112,16 @@ def words(flags):
 
 @cache
 def identity(method, arguments):
-    """The flags that identify a run of these words of a command line, a tuple, as its results row keeps them."""
-    args = parser_of(method).parse_args(arguments, Namespace())
-    if program_of(method).parser is baseline_parser:
+    """The flags that identify a run of these words of a command line, a tuple, as its results row keeps them.
+
+    Raises:
+        InputError: the program would refuse them beside each other.
+    """
+    args, parser = parser_of(method).parse_args(arguments, Namespace()), program_of(method).parser
+    if parser is baseline_parser:
         settle_baseline(args)
+    elif hasattr(args, "similarity"):
+        check_structures(args, gamma_g=1.0 if parser is global_parser else getattr(args, "gamma_g", 0.0))
     return identifying_flags(args)
 
 

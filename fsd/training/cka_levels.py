@@ -4,7 +4,8 @@ import torch
 
 from fsd.method.chance import gram_chance, shuffled_cka
 from fsd.method.cka import center, centered_gram, gram_cka, masked_centered_gram
-from fsd.method.losses import fewest_items, zero_padding
+from fsd.method.losses import zero_padding
+from fsd.method.similarity import fewest_items
 
 STRUCTURES = ("intra", "local_inter", "memory_cka")
 
@@ -20,8 +21,8 @@ def batch_ckas(run, student_hidden, teacher_hidden, mask=None):
     Returns:
         {"NAME": CKA, "NAME_chance": the formula's level, "NAME_shuffled": that of shuffled pairs}, for the names in
         ``STRUCTURES``. ``intra`` is the mean over the examples, and both it and ``local_inter`` that over the layer pairs. With
-        ``debiased``, all three numbers are those of the debiased CKA, and the formula's level is 0. A structure with too few
-        items is left out.
+        ``debiased``, all three numbers are those of the debiased CKA, and the formula's level is 0. Whatever similarity the
+        losses take, this is CKA: it tells of the features. A structure with too few items is left out.
     """
     objective, levels = run.objective, {}
     of_layers = {"intra", "local_inter"} & set(objective.weights)

@@ -210,14 +210,14 @@ def token_rows(dataset, indices, vocabulary_size):
 
 def make_optimizer(run):
     """Fused AdamW over the student and any student memory; and the list of their parameters."""
-    parameters = list(run.student.named_parameters())
-    if run.student_memory is not None:
-        parameters += run.student_memory.named_parameters()
+    settings, memory = run.settings, [] if run.student_memory is None else [run.student_memory.centroids]
     exempt = ("bias", "Norm.weight", "norm.weight")
-    decayed = [p for name, p in parameters if not name.endswith(exempt)]
-    others = [p for name, p in parameters if name.endswith(exempt)]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": run.settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=run.settings.learning_rate, eps=run.settings.adam_epsilon, fused=True,
-    )
-    return optimizer, decayed + others
+    decayed = [p for name, p in run.student.named_parameters() if not name.endswith(exempt)]
+    others = [p for name, p in run.student.named_parameters() if name.endswith(exempt)]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if settings.memory_learning_rate is None:
+        decayed += memory
+    else:
+        groups.append({"params": memory, "weight_decay": settings.weight_decay, "lr": settings.memory_learning_rate})
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, eps=settings.adam_epsilon, fused=True)
+    return optimizer, [parameter for group in groups for parameter in group["params"]]

@@ -32,6 +32,7 @@ class TrainingSettings:
     per_gpu_eval_batch_size: int = 8
     gradient_accumulation_steps: int = 1
     learning_rate: float = 5e-5
+    memory_learning_rate: float | None = None  # of the student memory; None is learning_rate
     weight_decay: float = 0.0
     adam_epsilon: float = 1e-8
     max_grad_norm: float = 1.0
@@ -77,6 +78,7 @@ class Run:
     student_memory: StudentMemory | None = None
     teacher_memory: MemoryProducts | None = None
     teacher_cache: TeacherCache | None = None
+    clusters: Tensor | None = None  # [N], of each training example: the student memory starts from their means, not at random
 
     @property
     def batch_size(self):

@@ -11,6 +11,7 @@ import torch
 
 from fsd.memory.clustering_plan import Plan
 from fsd.memory.streaming_kmeans import cluster
+from fsd.training.memory_start import start_from_clusters
 from fsd.training.teacher_features import TeacherFeatures
 
 from benchmarks.results import print_rows
@@ -46,14 +47,19 @@ def measure_memory(sizes, device):
             with contextlib.redirect_stderr(io.StringIO()):
                 return cluster(features.batches, plan, seed=0, device=device, tolerance=0).history
 
-        times = {"pass 1": [], "pass 2": [], "pass 3": [], "whole build": [], "whole build, features kept": []}
+        run = bench.run("FSD_G", data)
+
+        times = {"pass 1": [], "pass 2": [], "pass 3": [], "whole build": [], "whole build, features kept": [],
+                 "--student_memory_init centroids": []}
         for turn in range(-1, rounds):  # the first is a warm-up
             bare = seconds_of(forward_once, device)[0]
             kept = seconds_of(lambda build=build: build(math.inf), device)[0]
             whole, history = seconds_of(lambda build=build: build(0), device)
+            with contextlib.redirect_stderr(io.StringIO()):
+                start = seconds_of(lambda run=run: start_from_clusters(run), device)[0]
             bare = (bare + seconds_of(forward_once, device)[0]) / 2
             if turn >= 0:
-                values = [*(report.seconds for report in history), whole, kept]
+                values = [*(report.seconds for report in history), whole, kept, start]
                 for name, value in zip(times, values, strict=True):
                     times[name].append(value / bare)
         print(f"\n**{size.describe()}**; {len(data)} examples; {rounds} rounds; bare teacher forward: {bare:.1f} s\n")

@@ -17,6 +17,8 @@ from benchmarks.training import METHODS, PACKED, Bench, Size, options_text
 TABLE_8 = ("KD", "PKD", "RKD", "FSD_ILG")
 EVERYTHING = ("--mask_padding", "--group_by_length", "--bf16", "--cache_teacher", "ram")
 BUT_BESIDE = [name for name in COLUMNS if name not in ("size", "beside")]
+FORMS = (("--debiased",), ("--similarity", "procrustes"), ("--similarity", "gram"), ("--normalize_distances",),
+         ("--memory_learning_rate", "1e-3"))
 LOGGED_EVERY = 50  # steps: the default of --logging_steps
 
 
@@ -61,14 +63,14 @@ def method_rows(compiles):
     rows.insert(list(METHODS).index("FSD_I") + 1, ("FSD_I", ("--log_relations",), "CoLA"))  # measured beside its plain row
     options = [("--bf16",), ("--cache_teacher", "ram")]  # not --fp16, which on a CPU is seven times slower than float32
     options += [("--compile",), ("--bf16", "--compile")] if compiles else []
-    rows += [("FSD_ILG", flags, "CoLA") for flags in options]
+    rows += [("FSD_ILG", flags, "CoLA") for flags in (*FORMS, *options)]
     rows += [("FSD_ILG", ("--mask_padding", *flags), lengths) for lengths in PACKED for flags in ((), ("--group_by_length",))]
     rows += [("FSD_ILG", flags, "CoLA") for flags in (EVERYTHING, (*EVERYTHING, "--compile"))[: 1 + compiles]]
     return rows
 
 
 def measure_methods(sizes, device, only="", peers=False):
-    """Yield the rows of each part of the table: each method, and FSD_ILG with each speed option.
+    """Yield the rows of each part of the table: each method, and FSD_ILG with each form and speed option.
 
     ``only``: text of a row. ``peers``: measure TextBrewer beside the parts in float32, too.
     """

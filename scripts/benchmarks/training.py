@@ -148,9 +148,9 @@ class Bench:
         return Contender("bare KD loop", "--bf16" if bf16 else "", steps, self.flops(batches, cached=False),
                          "bfloat16" if bf16 else "float32")
 
-    def ours(self, method, *flags, lengths="CoLA"):
-        """Our training loop as a contender, with a method of ``METHODS`` and command-line flags."""
-        size, data = self.size, self.data[lengths]
+    def run(self, method, data, *flags):
+        """The :class:`Run` of a method of ``METHODS`` with command-line flags, on data."""
+        size = self.size
         args = all_parser("").parse_args([
             "--task_name", "CoLA", "--data_dir", ".", "--output_dir", str(self.folder), "--per_gpu_train_batch_size",
             str(size.batch_size), "--max_seq_length", str(size.length), "--save_steps", str(10**9), *flags,
@@ -158,7 +158,8 @@ class Bench:
         settings = training_settings(args)
         depths = size.teacher_layers, size.teacher_layers // 2
         pairs = tuple(layer_pairs(*depths, layerwise=method == "PKD"))
-        objective = Objective(**DEFAULTS | METHODS[method], pairs=pairs, default_pair=layer_pairs(*depths)[0])
+        forms = {name: getattr(args, name) for name in ("debiased", "similarity", "normalize_distances")}
+        objective = Objective(**DEFAULTS | METHODS[method] | forms, pairs=pairs, default_pair=layer_pairs(*depths)[0])
         student_memory = teacher_memory = cache = None
         if objective.needs_memory:
             memories = [StudentMemory(size.centroids, size.length, size.hidden_size, seed).to(self.device) for seed in (0, 1)]
@@ -168,8 +169,13 @@ class Bench:
             cache = TeacherCache("ram", self.teacher, "", data, layers, args.mask_padding, settings.precision)
             with contextlib.redirect_stderr(io.StringIO()):
                 cache.fill()
-        run = Run(find_task("CoLA"), objective, settings, self.folder, self.device, None, self.student, data, [], self.teacher,
-                  student_memory, teacher_memory, cache)
+        clusters = torch.arange(len(data)) % size.centroids  # read by --student_memory_init centroids alone
+        return Run(find_task("CoLA"), objective, settings, self.folder, self.device, None, self.student, data, [], self.teacher,
+                   student_memory, teacher_memory, cache, clusters)
+
+    def ours(self, method, *flags, lengths="CoLA"):
+        """Our training loop as a contender, with a method of ``METHODS`` and command-line flags."""
+        run = self.run(method, self.data[lengths], *flags)
         clock = Clock(self.folder)
         seed = min(range(100), key=lambda seed: self.bias(with_settings(run, seed=seed)))
         batches = [(len(batch), self.cut(run, batch)) for update in with_settings(run, seed=seed).update_batches(0)
@@ -182,8 +188,8 @@ class Bench:
             clock.flush()
             return clock.times[count + 1] - clock.times[1]
 
-        precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
-        flops = self.flops(batches, cached=args.cache_teacher or not objective.needs_teacher)
+        precision = "bfloat16" if run.settings.bf16 else "float16" if run.settings.fp16 else "float32"
+        flops = self.flops(batches, cached=run.teacher_cache is not None or not run.objective.needs_teacher)
         return Contender(method, options_text(flags, lengths), steps, flops, precision)
 
     def inference(self, method):

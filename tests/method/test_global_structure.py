@@ -362,3 +362,40 @@ def test_features_wider_than_the_memory_are_refused():
     (student, teacher), (student_memory, teacher_memory) = hidden_states(), memories()
     with pytest.raises(ValueError, match="features of width 18 beside a memory of width 15"):
         global_terms(student, teacher, student_memory[:, :15], teacher_memory)
+
+
+@both_precisions
+def test_normalized_distances_are_root_mean_squares_of_the_features(dtype, tolerance):
+    (student, teacher), (student_memory, teacher_memory) = hidden_states(), memories()
+    widths = [side.shape[1] ** 0.5 for side in (student_memory, teacher_memory)]
+    relations = [reference_relations(reference_flat(side), memory.numpy())[0] for side, memory in
+                 ((student, student_memory), (teacher, teacher_memory))]
+    expected = np.mean((relations[0] / widths[0] - relations[1] / widths[1]) ** 2)
+    given = [side.to(dtype) for side in (student, teacher, student_memory, teacher_memory)]
+    plain, normalized = (
+        global_inter_feature_terms(*given[:2], *map(memory_products, given[2:]), normalize_distances=form)
+        for form in (False, True)
+    )
+    assert normalized.distance.item() == pytest.approx(expected, rel=tolerance)
+    assert (normalized.cosine, normalized.memory_cka) == (plain.cosine, plain.memory_cka)
+    whole = global_inter_feature_loss(*given, 0.25, normalize_distances=True).item()
+    parts = 0.25 * normalized.distance + 0.75 * normalized.cosine + normalized.memory_cka
+    assert whole == pytest.approx(parts.item(), rel=tolerance)
+
+
+def test_normalized_distances_of_cut_examples_go_over_the_whole_memory():
+    (student, teacher), (student_memory, teacher_memory) = hidden_states(), memories()
+    mask = MASKS["right-padded"]
+    longest = int(mask.sum(dim=1).max())
+    values = [
+        global_inter_feature_loss(student[:, :length], teacher[:, :length], student_memory, teacher_memory, 1.0, mask[:, :length],
+                                  normalize_distances=True).item() for length in (S, longest)
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-10)
+
+
+def test_features_that_are_not_finite_give_no_finite_distance():
+    (student, teacher), pair = hidden_states(), memories()
+    student[1, 2, 0] = math.nan
+    terms = global_terms(student, teacher, *pair)
+    assert math.isnan(terms.distance.item())

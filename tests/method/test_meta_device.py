@@ -11,6 +11,7 @@ from fsd.method.chance import chance_cka
 from fsd.method.cka import linear_cka
 from fsd.method.objective import Objective
 from fsd.method.relations import relation_differences
+from fsd.method.similarity import gram_distance, procrustes_distance
 from fsd.models.forward import forward, last_attention
 from fsd.models.packing import pack
 
@@ -19,6 +20,8 @@ PAIRS = {"pairs": ((2, 1), (4, 2)), "default_pair": (5, 2)}
 METHODS = {
     "KD": {}, "FSD_I": {"gamma_i": 1.0}, "FSD_I released": {"gamma_i": 1.0, "released_intra": True}, "FSD_L": {"gamma_l": 1.0},
     "FSD_ILG debiased": {"gamma_i": 1.0, "gamma_l": 1.0, "gamma_g": 1.0, "debiased": True},
+    **{f"FSD_ILG {name}": {"gamma_i": 1.0, "gamma_l": 1.0, "gamma_g": 1.0, "similarity": name, "normalize_distances": True}
+       for name in ("procrustes", "gram")},
     "FSD_G": {"gamma_g": 1.0}, "PKD": {"pkd": 1.0}, "RKD": {"rkd_distance": 1.0, "rkd_angle": 1.0}, "MiniLM": {"minilm": 1.0},
 }
 
@@ -58,6 +61,10 @@ def test_cka_and_the_relation_differences(plain_autocast):
     student, teacher, mask = normal(4, 6, 8), normal(4, 6, 5), torch.ones(4, 6, dtype=torch.long, device=META)
     assert linear_cka(student, teacher).device == linear_cka(student, teacher, debiased=True).device == META
     assert chance_cka(student, teacher).device == META
+    for distance in (procrustes_distance, gram_distance):
+        value = distance(student, teacher).sum()
+        value.backward()
+        assert value.device == META
     for given in (None, mask):
         assert all(value.device == META for value in relation_differences(student, teacher, given).values())
 

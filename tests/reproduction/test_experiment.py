@@ -59,6 +59,11 @@ BAD = {
     "nothing to try": (HEAD + KD, "nothing to try"),
     "an empty grid": (HEAD + KD + "grid = {alpha = []}", "grid of alpha is empty"),
     "a grid that is no list": (HEAD + KD + "grid = {alpha = 0.5}", "grid of alpha is empty or not a list"),
+    "a name that is none of a flag's": (HEAD + '[settings]\nsimilarity = "cosine"', "'cosine' is none of cka, procrustes, gram"),
+    "a number for a name": (HEAD + "[settings]\nsimilarity = 1", "1 is none of cka"),
+    "a name in a grid that is none of its flag's": (HEAD + FSD_I + 'grid = {similarity = ["gram", "cos"]}', "'cos' is none"),
+    "a table in a grid of names": (HEAD + FSD_I + "grid = {similarity = [{of = 1}]}", "a finer grid is written"),
+    "a form that the method lacks": (HEAD + KD + 'grid = {similarity = ["gram"]}', "'similarity'"),
     "a grid that is no table": (HEAD + KD + "grid = 5\ntasks = {RTE = {grid = {alpha = [0.5]}}}", "grid is not a table"),
     "a flag that the method lacks": (HEAD + KD + "grid = {beta = [1]}", "'beta'"),
     "a value of a grid that is a list": (HEAD + KD + "grid = {alpha = [[1]]}", "not a number"),
@@ -122,6 +127,19 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path, content):
         read_experiment(path)
     with pytest.raises(InputError, match="not a regular file"):
         read_experiment(tmp_path)
+
+
+def test_a_flag_of_names_takes_them_in_settings_grids_points_and_references(read):
+    experiment = read(
+        HEAD + '[settings]\nsimilarity = "gram"\n' + FSD_I + 'grid = {similarity = ["cka", "procrustes"], beta = [3]}\n'
+        + "[[stages]]\nmethod = 'FSD_G'\ngrid = {similarity = ['FSD_I.similarity'], beta = [1]}\n"
+        + "points = [{student_memory_init = 'centroids'}]\n"
+    )
+    assert experiment.settings == {"": {"similarity": "gram"}}
+    assert [own["similarity"] for own in experiment.stages[0].candidates("RTE")] == ["cka", "procrustes"]
+    assert experiment.stages[1].candidates("RTE") == [
+        {"student_memory_init": "centroids", "similarity": "FSD_I.similarity", "beta": 1}]
+    assert experiment.stages[1].references == {("FSD_I", "similarity")}
 
 
 def test_points_cross_the_grid_but_not_each_other(read):
@@ -207,6 +225,9 @@ def test_what_is_chosen_reads_back_and_other_tasks_stay(tmp_path):
     assert read_chosen(path) == ("held-out", {
         "RTE": {"FSD_I": {"released_intra": True, "beta": 1e-7}, "KD": {"alpha": 0.2}}, "STS-B": {"fine-tuning": {}},
     })
+    names = {"RTE": {"FSD_G": {"similarity": "gram", "student_memory_init": "centroids"}}}
+    write_chosen(tmp_path / "names.toml", names, "dev", ["RTE"], ["FSD_G"])
+    assert read_chosen(tmp_path / "names.toml") == ("dev", names)
     write_chosen(path, {}, "held-out", ["RTE"], ["KD", "FSD_I"])  # a search that is not over any more
     assert read_chosen(path)[1] == {"STS-B": {"fine-tuning": {}}}
     write_chosen(path, {"RTE": {"KD": {}}}, "dev", ["RTE"], ["KD"])  # never beside values that other data chose

@@ -356,3 +356,36 @@ def test_a_row_without_a_rate_gives_none(made_up, changes):
 def plan_that_looked(plan):
     plan.look()
     return plan
+
+
+def test_the_structures_other_forms_reach_the_programs_and_no_others(tmp_path):
+    forms = {"similarity": "gram", "normalize_distances": True, "memory_learning_rate": 0.1, "student_memory_init": "centroids"}
+    methods = ["fine-tuning", "KD", "FSD_I", "FSD_IL", "FSD_G", "FSD_ILG"]
+    made_up = MadeUp(tmp_path / "re", {"tasks": ["RTE"], "methods": methods, "seeds": [1], "settings": forms})
+    made_up.finish_all(given={"RTE": dict.fromkeys(methods, {})}, until=lambda cell: cell.kind == "student")
+    commands = {cell.method: cell.commands[0] for cell in made_up.look(given={"RTE": dict.fromkeys(methods, {})}).ready}
+    for method, command in commands.items():
+        given = {name for name in forms if f"--{name}" in command}
+        assert given == {"FSD_I": {"similarity"}, "FSD_IL": {"similarity"}, "FSD_G": set(forms), "FSD_ILG": set(forms)}.get(
+            method, set())
+    assert "gram" in commands["FSD_I"] and commands["FSD_G"][commands["FSD_G"].index("--student_memory_init") + 1] == "centroids"
+
+
+def test_a_search_over_names_chooses_one(tmp_path):
+    stages = [{"method": "FSD_I", "grid": {"similarity": ["cka", "gram"]}},
+              {"method": "FSD_L", "grid": {"similarity": ["FSD_I.similarity"], "beta": [1, 2]}}]
+    content = {"tasks": ["RTE"], "methods": ["FSD_I", "FSD_L"], "seeds": [1], "stages": stages}
+    made_up = MadeUp(tmp_path / "re", content)
+    made_up.finish_all(lambda cell: 0.9 if (cell.flags or {}).get("similarity") == "gram" else 0.5)
+    chosen = made_up.look().chosen["RTE"]
+    assert chosen["FSD_I"] == {"similarity": "gram"} and chosen["FSD_L"]["similarity"] == "gram"
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"similarity": "gram", "debiased": True}, "FSD_G on RTE: --debiased is a form of CKA"),
+    ({"normalize_distances": True, "gamma_m": 0}, "FSD_G on RTE: --normalize_distances: with --gamma_m 0"),
+])
+def test_forms_that_exclude_each_other_are_told_before_anything_runs(tmp_path, settings, words):
+    made_up = MadeUp(tmp_path / "re", {"tasks": ["RTE"], "methods": ["FSD_G"], "seeds": [1], "settings": settings})
+    with pytest.raises(InputError, match=words):
+        made_up.plan(given={"RTE": {"FSD_G": {}}})

@@ -48,7 +48,7 @@ def test_the_build_of_the_memory_is_timed(benchmark):
     from benchmarks import memory
 
     (rows,) = memory.measure_memory(benchmark.sizes, CPU)
-    assert len(rows) == 5 and rows[0]["examples"] == 64 and all(row["ratio"] > 0 for row in rows)
+    assert len(rows) == 6 and rows[0]["examples"] == 64 and all(row["ratio"] > 0 for row in rows)
 
 
 def test_evaluation_is_timed(benchmark):
@@ -105,7 +105,15 @@ def test_the_rows_of_the_methods_table(benchmark):
     rows = benchmark.tables.method_rows(compiles=False)
     assert [method for method, flags, _ in rows if not flags] == list(benchmark.training.METHODS)
     assert rows[rows.index(("FSD_I", (), "CoLA")) + 1] == ("FSD_I", ("--log_relations",), "CoLA")
+    assert {("FSD_ILG", form, "CoLA") for form in benchmark.tables.FORMS} <= set(rows)
     assert not any("--compile" in flags or "--fp16" in flags for _, flags, _ in rows)
+
+
+def test_a_form_is_the_one_that_is_timed(benchmark, tmp_path):
+    bench = benchmark.training.Bench(benchmark.sizes[0][0], CPU, 1, tmp_path)
+    objective = bench.run("FSD_ILG", bench.data["CoLA"], "--similarity", "gram", "--normalize_distances").objective
+    assert (objective.similarity, objective.normalize_distances, objective.debiased) == ("gram", True, False)
+    assert bench.run("FSD_G", bench.data["CoLA"], "--memory_learning_rate", "1e-3").settings.memory_learning_rate == 1e-3
 
 
 def test_two_sides_take_turns(benchmark):

@@ -36,8 +36,9 @@ def numeric_flags():
     ).split()
     distilling = [*training, "alpha", "beta", "temperature"]
     return {
-        "run_glue_intra_inter.py": distilling, "run_glue_global.py": [*distilling, "gamma_m"],
-        "run_glue_all.py": [*distilling, "gamma_m", "gamma_i", "gamma_l", "gamma_g"], "scripts/finetune_teacher.py": training,
+        "run_glue_intra_inter.py": distilling, "run_glue_global.py": [*distilling, "gamma_m", "memory_learning_rate"],
+        "run_glue_all.py": [*distilling, "gamma_m", "memory_learning_rate", "gamma_i", "gamma_l", "gamma_g"],
+        "scripts/finetune_teacher.py": training,
         "scripts/run_baseline.py": [*distilling, "rkd_distance", "rkd_angle"],
         "train_memory.py": (
             "max_seq_length max_train_samples logging_steps num_centroid memory_num_train_epochs memory_tolerance "
@@ -53,7 +54,7 @@ def numeric_flags():
 SWITCHES = (
     "do_train do_eval do_predict evaluate_during_training eval_all_checkpoints overwrite_output_dir overwrite_cache "
     "copy_teacher do_layerwise mask_padding group_by_length fp16 bf16 no_cuda do_lower_case skip_teacher_eval internal "
-    "released_intra log_relations"
+    "released_intra debiased normalize_distances log_relations"
 ).split()
 SETTINGS = {
     "model_name_or_path_for_copy": ("teacher", "student"), "student_config_name": ("student/config.json", "teacher"),
@@ -61,6 +62,7 @@ SETTINGS = {
     "cache_teacher": ("ram", "cache"), "output_dir": ("out", "student", "memory", "teacher", "data", "cache", "runs"),
     "alpha": ("1", "0"), "beta": ("0",), "gamma_g": ("0",), "gamma_m": ("0", "1"), "gamma_i": ("0",), "gamma_l": ("0",),
     "teacher_memory_path": ("memory", "memory/memory.safetensors", "student", "student/student_memory.safetensors"),
+    "similarity": ("cka", "gram", "procrustes"), "student_memory_init": ("random", "centroids"),
     "method": ("fine-tuning", "pkd", "rkd", "KD"), "rkd_distance": ("0", "1"), "rkd_angle": ("0", "1"),
     "tokenizer_name": ("student", "data"), "config_name": ("student", "teacher"), "task_name": ("STS-B", "MNLI", "cola"),
     "max_train_samples": ("1", "2", "1000"), "per_gpu_train_batch_size": ("1", "100"), "max_seq_length": ("8", "64", "65"),

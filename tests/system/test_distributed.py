@@ -25,6 +25,7 @@ from fsd.system import processes as distributed
 from fsd.system.errors import InputError
 from fsd.training import loop
 from fsd.training.evaluation import predict_logits
+from fsd.training.memory_start import start_from_clusters
 from fsd.training.run import Run, TrainingSettings
 
 LENGTH, STEPS = 12, 20
@@ -46,6 +47,8 @@ class Setting:
     regression: bool = False
     fp16: bool = False
     student_width: int = 8
+    memory_learning_rate: float | None = None
+    starts_from_clusters: bool = False
 
 
 ILG = {"gamma_i": 1.0, "gamma_l": 1.0, "gamma_g": 0.5}
@@ -60,6 +63,8 @@ SETTINGS += [
     Setting("regression", {}, regression=True),
     Setting("PKD", {"pkd": 1.0}, layerwise=True, student_width=12),
 ]
+FORMS = {"similarity": "procrustes", "normalize_distances": True}
+SETTINGS += [Setting("other forms", ILG | FORMS, memory_learning_rate=1e-2, starts_from_clusters=True)]
 OVERFLOWING = Setting("fp16", ILG | {"gamma_i": 1e3}, fp16=True)  # the scaled loss is too large for float16 at first
 IN_FLOAT32 = ["KD", "FSD_L", "FSD_ILG", "FSD_ILG masked"]
 
@@ -95,7 +100,7 @@ def small_run(setting, dtype):
         seed=5, max_seq_length=LENGTH, per_gpu_train_batch_size=BATCH // distributed.world_size(), max_steps=STEPS,
         gradient_accumulation_steps=setting.accumulation, learning_rate=1e-3, weight_decay=0.01, warmup_steps=2,
         mask_padding=setting.mask_padding, group_by_length=setting.group_by_length, fp16=setting.fp16, logging_steps=STEPS,
-        save_steps=2 * STEPS,
+        save_steps=2 * STEPS, memory_learning_rate=setting.memory_learning_rate,
     )
     train_set = examples(setting.regression)
     memories = ()
@@ -103,7 +108,11 @@ def small_run(setting, dtype):
         generator = torch.Generator().manual_seed(3)
         teacher_memory = torch.randn(4, LENGTH * 12, generator=generator, dtype=dtype)
         memories = StudentMemory(4, LENGTH, 8, seed=4).to(dtype), memory_products(teacher_memory)
-    return Run(find_task("RTE"), objective, settings, None, CPU, None, student, train_set, [], teacher, *memories)
+    run = Run(find_task("RTE"), objective, settings, None, CPU, None, student, train_set, [], teacher, *memories,
+              clusters=torch.arange(EXAMPLES) % 4)
+    if setting.starts_from_clusters:
+        start_from_clusters(run)
+    return run
 
 
 def trained(setting, dtype):

@@ -15,25 +15,6 @@ from fsd.method.relations import RELATIONS
 LENGTH = 24
 
 
-@pytest.fixture(scope="session")
-def memory(rte_teacher, toy_glue, tmp_path_factory):
-    """A memory of the RTE teacher, built by the real script in another process."""
-    import subprocess
-    import sys
-
-    from conftest import ROOT
-
-    folder = tmp_path_factory.mktemp("memory")
-    subprocess.run(
-        [sys.executable, ROOT / "train_memory.py", "--model_name_or_path", rte_teacher, "--task_name", "rte",
-         "--data_dir", toy_glue, "--output_dir", folder, "--do_train", "--num_centroid", "5", "--max_seq_length",
-         str(LENGTH), "--do_lower_case", "--run_file", folder / "runs", "--per_gpu_train_batch_size", "16",
-         "--overwrite_output_dir"],
-        check=True, cwd=ROOT,
-    )
-    return folder
-
-
 @pytest.fixture
 def distil(run_script, toy_glue, rte_teacher, tmp_path):
     """Call ``distil(script, name, flags…)``: trains a student for three epochs of 16s (70 examples: the last is 6)."""

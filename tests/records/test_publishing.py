@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
 
 import pytest
 from conftest import ROOT
+from loopback import serving
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -62,14 +62,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.asked, server.made, server.commits, server.address = [], [], [], f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))  # seconds between looks for shutdown
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Hub) as server:
+        server.asked, server.made, server.commits, server.address = [], [], [], f"http://127.0.0.1:{server.server_port}"
+        yield server
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import zlib
 from pathlib import Path
 
 import pandas
 import pytest
+from loopback import serving
 
 from fsd.glue.files import read_split
 from fsd.glue.hub_files import parquet_name
@@ -87,15 +87,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.asked, server.revisions = [], {"main", "v1", COMMIT}
-    server.files = {parquet_name(task, split): parquet(frame(task, split)) for task in TASKS for split in task.files}
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))  # seconds between looks for shutdown
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Hub) as server:
+        server.asked, server.revisions = [], {"main", "v1", COMMIT}
+        server.files = {parquet_name(task, split): parquet(frame(task, split)) for task in TASKS for split in task.files}
+        yield server
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import io
 import os
 import subprocess
 import sys
-import threading
 import zipfile
 from pathlib import Path
 
 import pytest
+from loopback import serving
 
 from fsd.glue.files import read_split
 from fsd.glue.tasks import TASKS, find_task
@@ -100,14 +100,9 @@ def server(monkeypatch):
             monkeypatch.setitem(task.rows, split, ROWS[split])
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.files, server.cut, server.asked = official_files(), set(), []
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))  # seconds between looks for shutdown
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as server:
+        server.files, server.cut, server.asked = official_files(), set(), []
+        yield server
 
 
 def run(server, data_dir, *arguments):

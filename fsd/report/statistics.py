@@ -53,11 +53,11 @@ def sign_flip_test(groups, draws=DRAWS, seed=0):
         draws: number of random sign patterns; all 2^n are taken where they are no more than that.
 
     Returns:
-        (p, whether all patterns were taken); (None, True) if there is no difference but 0.
+        (p, whether all patterns were taken); (None, True) with fewer than two differences other than 0.
     """
     scales = [np.sqrt(np.mean(np.square(group))) if len(group) else 0.0 for group in groups]
     scaled = np.concatenate([np.asarray(g) / s for g, s in zip(groups, scales, strict=True) if s > ROUNDING] or [np.empty(0)])
-    if not len(scaled):
+    if len(scaled) < 2:  # one sign alone has p 0.5 at best
         return None, True
     test = stats.permutation_test(
         (scaled,), lambda x, axis: np.round(x.sum(axis=axis), 9), permutation_type="samples", alternative="greater",

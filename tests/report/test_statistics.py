@@ -104,3 +104,7 @@ def test_what_notes_say_of_the_other_published_numbers():
         printed = ranks[method][tasks.index("MRPC")]
         average = averages[method] + (corrected.get(method, printed) - printed) / len(tasks)
         assert average == pytest.approx(ranks[method][-1], abs=0.006)
+
+
+def test_one_difference_alone_has_no_p():
+    assert sign_flip_test([[0.02]]) == (None, True)

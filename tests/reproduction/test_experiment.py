@@ -163,7 +163,9 @@ def test_a_finer_grid_is_one_entry_of_several_values(read):
 
 
 def test_values_of_a_finer_grid_may_leave_the_range_if_some_stay(read):
-    read(HEAD + KD + "grid = {alpha = [0.5]}\n" + KD + "grid = {alpha = [{of = 'KD.alpha', times = [0.5, 4]}]}")
+    finer = "grid = {alpha = [{of = 'KD.alpha', times = [0.5, 4]}]}"
+    stages = read(HEAD + KD + "grid = {alpha = [0.5]}\n" + KD + finer).stages
+    assert stages[1].candidates("RTE") == [{"alpha": ("KD.alpha", 0.5)}, {"alpha": ("KD.alpha", 4)}]
 
 
 def test_a_task_may_be_written_in_any_case(read):

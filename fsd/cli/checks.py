@@ -135,6 +135,7 @@ def parse_run(parser):
         raise InputError("--group_by_length needs --mask_padding: at full length it would gain nothing")
     if args.compile and args.do_train:
         check_compiler()
+    check_cuda_graphs(args)
     if args.do_train:
         check_outputs(args)
     else:
@@ -239,6 +240,14 @@ def check_saved(args):
     check_folder(args.output_dir, f"--output_dir {args.output_dir}")
     if args.do_eval:
         check_results_file(args.results_file)
+
+
+def check_cuda_graphs(args):
+    """Raise an ``InputError`` if ``--cuda_graphs`` is beside a flag whose work cannot be recorded."""
+    beside = {"--fp16": args.fp16, "--no_cuda": args.no_cuda, "several processes": not started_alone(),
+              "--gradient_accumulation_steps": args.gradient_accumulation_steps > 1}
+    if args.cuda_graphs and (refused := next((name for name, is_on in beside.items() if is_on), None)):
+        raise InputError(f"--cuda_graphs does not work with {refused}; leave one of them out")
 
 
 def check_compiler():

@@ -35,6 +35,7 @@ def describe(args, run, start, point, tensorboard_folder):
     modes = (
         ("padding masked", args.mask_padding), ("batches of similar length", args.group_by_length), ("bf16", args.bf16),
         ("fp16", args.fp16), ("compiled, which takes minutes at the first steps", args.compile),
+        ("CUDA graphs", args.cuda_graphs),
         (f"{processes} processes of {args.per_gpu_train_batch_size} examples each", processes > 1),
     )
     logger.info("%s on %s; %s", objective.method, describe_device(run.device), describe_versions())
@@ -84,7 +85,8 @@ def result_row(args, run, start, metrics, seconds, source_hash):
         "batch_size": run.batch_size, "accumulation": args.gradient_accumulation_steps,
         "epochs": round(run.steps / run.steps_per_epoch, 4), "steps": run.steps, "learning_rate": args.learning_rate,
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "float32", "group_by_length": args.group_by_length,
-        "compile": args.compile, **settings_in_use(args, objective), "main_metric": main_metric(run.task), **metrics,
+        "compile": args.compile, "cuda_graphs": args.cuda_graphs, **settings_in_use(args, objective),
+        "main_metric": main_metric(run.task), **metrics,
         "seconds": round(seconds, 1), "commit": commit(), "flags": json.dumps(identifying_flags(args), sort_keys=True),
     } | ({"teacher": model(args.model_name_or_path), "teacher_hash": source_hash,
           "teacher_data": trained_on(args.model_name_or_path).rows,

@@ -29,8 +29,9 @@ class StudentMemory(nn.Module):
         self.spare = []  # for fsd.method.global_structure.memory_products
 
     def drop_gradient(self):
-        """Set the gradient to None, and keep its RAM for the next one."""
-        self.spare[:] = [self.centroids.grad]
+        """Set the gradient to None, and keep its RAM for the next one. A GPU's memory needs no such care."""
+        if self.centroids.device.type == "cpu":
+            self.spare[:] = [self.centroids.grad]
         self.centroids.grad = None
 
     def save(self, folder):

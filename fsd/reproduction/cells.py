@@ -65,9 +65,11 @@ class Workplace:
         data_dir, base: GLUE's folder, and the pretrained encoder of teachers and students.
         output_dir: where everything is written. Paths become absolute, so that commands run from any folder.
         select_on_dev: choose settings on dev, not on training data that were held out.
+        cuda_graphs: train with ``--cuda_graphs``.
     """
 
-    def __init__(self, experiment, data_dir, base, output_dir, select_on_dev):
+    def __init__(self, experiment, data_dir, base, output_dir, select_on_dev, cuda_graphs=False):
+        self.speed_flags = ("--cuda_graphs",) if cuda_graphs else ()
         self.experiment, self.select_on_dev = experiment, select_on_dev
         self.data_dir, self.output_dir = os.path.abspath(data_dir), Path(os.path.abspath(output_dir))
         self.base = os.path.abspath(base) if os.path.exists(base) else base  # or a name of the hub
@@ -114,7 +116,7 @@ class Workplace:
         folder = self.output_dir / name
         command = ("scripts/finetune_teacher.py", "--model_name_or_path", self.base, "--do_train", "--do_eval",
                    "--results_file", str(self.results(place)), *self.common(place, task, folder), *words(flags),
-                   "--seed", str(TEACHER_SEED))
+                   "--seed", str(TEACHER_SEED), *self.speed_flags)
         return Cell("teacher", f"teachers ({place})", task, "fine-tuning", TEACHER_SEED, name, (command,), folder, identified,
                     self.results(place))
 
@@ -162,7 +164,7 @@ class Workplace:
             program_of(method).script, "--model_name_or_path", str(self.teacher(place, task).folder),
             "--model_name_or_path_for_copy", self.base, "--do_train", "--do_eval", "--skip_teacher_eval",
             "--results_file", str(results), *self.common(place, task, own), *given,
-            *([] if variant is None else ["--log_relations"]),
+            *([] if variant is None else ["--log_relations"]), *self.speed_flags,
         )
         commands = (command,) if variant is None else (command, self.analysis(task, own, name, flags))
         return Cell("student", stage, task, method, seed, name, commands, own, identified, results)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -12,13 +13,15 @@ from fsd.system.launcher import started_alone
 MEMINFO = Path("/proc/meminfo")  # Linux alone has it
 
 
-def pick_device(no_cuda=False):
+def pick_device(no_cuda=False, cuda_graphs=False):
     """The GPU if there is one and ``no_cuda`` is false, otherwise the CPU. Each process has its own GPU.
 
     Raises:
-        InputError: this machine has fewer GPUs than processes.
+        InputError: this machine has fewer GPUs than processes, or none for ``cuda_graphs``.
     """
     if no_cuda or not torch.cuda.is_available():
+        if cuda_graphs:
+            raise InputError("--cuda_graphs needs a GPU, and torch finds none on this machine; leave it out")
         return torch.device("cpu")
     # With a mask, cuDNN's attention has NaN gradients at lengths such as 64 on an H100, from torch 2.11 on (pytorch issue
     # 196678). The other kernels have none.
@@ -42,6 +45,21 @@ def describe_device(device):
 def autocast(device, precision):
     """The context for the models' forward passes; it does nothing if ``precision`` is None."""
     return torch.autocast(device.type, precision, enabled=precision is not None)
+
+
+@contextmanager
+def side_stream(device):
+    """Run the block on a GPU's stream of its own, which CUDA graphs need; does nothing on a CPU."""
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        torch.cuda.current_stream(device).wait_stream(stream)
 
 
 def free_ram():

@@ -38,14 +38,15 @@ class LossLog:
         self.is_first = True
         self.bad_updates = torch.zeros((), dtype=torch.int64, device=run.device)  # counts the first bad update and all after it
         self.bad_sums = torch.zeros(len(self.names), device=run.device)  # the sums at the first bad update
-        self._reset()
+        self.sums = torch.zeros(len(self.names), device=run.device)
+        self.batches = self.examples = 0
 
-    def _reset(self):
-        self.sums, self.batches, self.examples = torch.zeros(len(self.names), device=self.run.device), 0, 0
-
-    def add(self, losses, total, examples):
+    def add(self, losses, total):
         """Add one batch's losses, without waiting for the device."""
         self.sums += torch.stack([*losses.values(), total]).detach()
+
+    def count(self, examples):
+        """Count one batch of so many examples."""
         self.batches += 1
         self.examples += examples
 
@@ -60,7 +61,7 @@ class LossLog:
         bad = ~torch.isfinite(self.sums).all()
         if not self.run.settings.fp16:
             bad = bad | ~torch.isfinite(norm)
-        self.bad_sums = torch.where(self.bad_updates > 0, self.bad_sums, self.sums)
+        self.bad_sums.copy_(torch.where(self.bad_updates > 0, self.bad_sums, self.sums))
         self.bad_updates += bad | (self.bad_updates > 0)
         return (self.bad_updates > 0).float()
 
@@ -108,7 +109,8 @@ class LossLog:
             self._write_shares(means)
             if curves["cka"]:
                 logger.info("%s", describe_ckas(curves["cka"], self.run.objective.debiased))
-        self._reset()
+        self.sums.zero_()
+        self.batches = self.examples = 0
 
     def state(self):
         """(tensors, plain values) of the sums since the last logging step, for a checkpoint."""

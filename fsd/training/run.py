@@ -19,7 +19,7 @@ from fsd.system.random_streams import stream_seed
 from fsd.training.teacher_cache import TeacherCache
 
 GROUPED_BATCHES = 50  # batches that --group_by_length sorts together: fewer stay more random, more save more padding
-LENGTH_BUCKETS = (0.125, 0.25, 0.5, 0.75, 1)  # shares of the full length; --compile compiles once for each
+LENGTH_BUCKETS = (0.125, 0.25, 0.5, 0.75, 1)  # shares of the full length; --compile compiles and --cuda_graphs records each
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class TrainingSettings:
     bf16: bool = False
     fp16: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
     logging_steps: int = 50
     log_relations: bool = False
     save_steps: int = 500
@@ -57,8 +58,9 @@ class TrainingSettings:
 
     @property
     def length_buckets(self):
-        """The lengths that batches are padded to with ``compile``; an empty list without it."""
-        return [math.ceil(self.max_seq_length * share) for share in LENGTH_BUCKETS] if self.compile else []
+        """The lengths that batches are padded to with ``compile`` or ``cuda_graphs``; an empty list without them."""
+        few_shapes = self.compile or self.cuda_graphs
+        return [math.ceil(self.max_seq_length * share) for share in LENGTH_BUCKETS] if few_shapes else []
 
 
 @dataclass(frozen=True)

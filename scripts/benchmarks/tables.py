@@ -16,6 +16,7 @@ from benchmarks.training import METHODS, PACKED, Bench, Size, options_text
 
 TABLE_8 = ("KD", "PKD", "RKD", "FSD_ILG")
 EVERYTHING = ("--mask_padding", "--group_by_length", "--bf16", "--cache_teacher", "ram")
+GRAPHS, COMPILED = ("--cuda_graphs",), ("--bf16", "--compile")
 BUT_BESIDE = [name for name in COLUMNS if name not in ("size", "beside")]
 FORMS = (("--debiased",), ("--similarity", "procrustes"), ("--similarity", "gram"), ("--normalize_distances",),
          ("--memory_learning_rate", "1e-3"))
@@ -42,15 +43,19 @@ def sections(size, on_gpu):
     """[(size, rows)]: the parts of the methods table. The rows of a part take turns with the minimal loop in its precision.
 
     On a GPU each precision is a part of its own, and BERT-base has a large batch, too, without float32. Only two methods are
-    compiled, and last, because that takes half a minute each.
+    replayed as CUDA graphs, or compiled, and those last, because that takes half a minute each.
     """
     plain = method_rows(size.name == "small")
     if not on_gpu:
         return [(size, plain)]
     float32 = [row for row in plain if row[1] in ((), ("--log_relations",))]
     bf16 = [(method, ("--bf16", *flags), "CoLA") for method, flags, _ in float32]
-    packed = [("FSD_ILG", ("--bf16", "--mask_padding"), lengths) for lengths in PACKED]
-    compiled = [(method, ("--bf16", "--compile"), "CoLA") for method in ("KD", "FSD_ILG")]
+    packed = [("FSD_ILG", ("--bf16", "--mask_padding", *graphs), lengths) for lengths in PACKED for graphs in ((), GRAPHS)]
+    replayed, replayed_bf16, compiled = (
+        [(method, (*flags, *GRAPHS), "CoLA") for method in ("KD", "FSD_ILG")] for flags in ((), ("--bf16",), COMPILED)
+    )
+    compiled = [row for method, flags, lengths in compiled for row in ((method, COMPILED, lengths), (method, flags, lengths))]
+    float32, bf16 = [*float32, *replayed], [*bf16, *replayed_bf16]
     if size.name != "BERT-base":
         return [(size, float32), (size, [*bf16, *packed]), (size, compiled)]
     large = replace(size, batch_size=8 * size.batch_size)

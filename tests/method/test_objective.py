@@ -9,7 +9,7 @@ from fsd.glue.tasks import find_task
 from fsd.memory.student_memory import StudentMemory
 from fsd.method import global_structure, losses
 from fsd.method.objective import LOSS_NAMES, Objective, layer_pairs
-from fsd.training.loop import batch_losses, batch_outputs
+from fsd.training.batch import batch_inputs, batch_losses, batch_outputs
 from fsd.training.loss_log import LOWERED_BY
 from fsd.training.run import Run, TrainingSettings
 
@@ -291,7 +291,7 @@ def test_the_teacher_gets_no_gradient(mask_padding):
         student_memory=memory,
         teacher_memory=global_structure.memory_products(torch.randn(5, 6 * 8)),
     )
-    values = batch_losses(run, batch_outputs(run, torch.arange(3)))
+    values = batch_losses(run, batch_outputs(run, batch_inputs(run, torch.arange(3))))
     for name, value in values.items():  # every single loss reaches the student or its memory
         reached = student_memory if name == "memory_cka" else student.bert.embeddings.word_embeddings.weight
         (gradient,) = torch.autograd.grad(value, reached, retain_graph=True)

@@ -20,7 +20,7 @@ from fsd.records.resuming import locked_output_dir
 from fsd.records.tracking import Tracker
 from fsd.system.errors import InputError
 from fsd.system.logs import start_logging
-from fsd.training import loop
+from fsd.training import update
 
 STEPS = 10  # 70 examples in 16s are 5 batches, two epochs
 
@@ -45,7 +45,7 @@ def submit(run_script, command):
 @pytest.fixture
 def stop_in_step(monkeypatch):
     """Call ``stop_in_step(step, signal)``: the signal comes while that step is being computed."""
-    original = loop.batch_losses
+    original = update.batch_losses
 
     def arrange(step, number):
         calls = 0
@@ -57,7 +57,7 @@ def stop_in_step(monkeypatch):
                 os.kill(os.getpid(), number)
             return original(run, outputs)
 
-        monkeypatch.setattr(loop, "batch_losses", counted)
+        monkeypatch.setattr(update, "batch_losses", counted)
 
     yield arrange
 
@@ -328,12 +328,12 @@ def spoil(monkeypatch):
     Returns what is noted of it: the batch's ``examples``, the student's ``weights`` before, and ``applied``, whether
     the weights were others at any later batch.
     """
-    original, original_outputs, noted = loop.batch_losses, loop.batch_outputs, {"calls": 0, "applied": False}
+    original, original_inputs, noted = update.batch_losses, update.batch_inputs, {"calls": 0, "applied": False}
 
     def arrange(call, how):
-        def outputs_of(run, indices, *rest):
+        def inputs_of(run, indices, *rest):
             noted["indices"] = indices.tolist()
-            return original_outputs(run, indices, *rest)
+            return original_inputs(run, indices, *rest)
 
         def spoiled(run, outputs):
             noted["calls"] += 1
@@ -350,8 +350,8 @@ def spoil(monkeypatch):
                 noted["applied"] |= any(not torch.equal(before, now) for before, now in pairs)
             return losses
 
-        monkeypatch.setattr(loop, "batch_outputs", outputs_of)
-        monkeypatch.setattr(loop, "batch_losses", spoiled)
+        monkeypatch.setattr(update, "batch_inputs", inputs_of)
+        monkeypatch.setattr(update, "batch_losses", spoiled)
         return noted
 
     return arrange

@@ -129,18 +129,20 @@ def test_the_parts_of_a_gpu(benchmark):
     parts = benchmark.tables.sections(size, on_gpu=True)
     assert [size.batch_size for size, _ in parts] == [32, 32, 256, 32, 256]
     methods = [[method for method, flags, _ in rows if "--log_relations" not in flags] for _, rows in parts]
-    every = list(benchmark.training.METHODS)
+    every = [*benchmark.training.METHODS, "KD", "FSD_ILG"]  # the last two as CUDA graphs
     assert methods[0] == methods[2] == every and methods[1][: len(every)] == every
-    assert methods[3] == methods[4] == ["KD", "FSD_ILG"]
+    assert methods[3] == methods[4] == ["KD", "KD", "FSD_ILG", "FSD_ILG"]
+    assert all(sum("--cuda_graphs" in flags for _, flags, _ in rows) == (5 if place == 1 else 2)
+               for place, (_, rows) in enumerate(parts))
     assert all(("--bf16" in flags) == (place > 0) for place, (_, rows) in enumerate(parts) for _, flags, _ in rows)
     assert benchmark.tables.sizes(["base"], None, None, None, torch.device("cuda")) == [(size, 5, None)]
 
 
 def test_a_gpu_stood_in_for_by_the_cpu(benchmark, monkeypatch, capsys):
-    """The parts of a GPU on a tiny size, without --compile, and with a method that finds no memory."""
+    """The parts of a GPU on a tiny size, without --compile and --cuda_graphs, and with a method that finds no memory."""
     gpu_parts = benchmark.tables.sections
     monkeypatch.setattr(benchmark.tables, "sections", lambda size, _: [
-        (part, [row for row in rows if row[0] in ("KD", "FSD_ILG", "FSD_I") and "--compile" not in row[1]])
+        (part, [row for row in rows if row[0] in ("KD", "FSD_ILG", "FSD_I") and not {"--compile", "--cuda_graphs"} & set(row[1])])
         for part, rows in gpu_parts(size, on_gpu=True)[:2]])
     monkeypatch.setattr(benchmark.timing, "BLOCK_STEPS", (1, 2))
     ours = benchmark.training.Bench.ours

@@ -23,7 +23,7 @@ from fsd.method.objective import Objective, layer_pairs
 from fsd.models.loading import freeze
 from fsd.system import processes as distributed
 from fsd.system.errors import InputError
-from fsd.training import loop
+from fsd.training import loop, update
 from fsd.training.evaluation import predict_logits
 from fsd.training.memory_start import start_from_clusters
 from fsd.training.run import Run, TrainingSettings
@@ -118,7 +118,7 @@ def small_run(setting, dtype):
 def trained(setting, dtype):
     """Losses and gradients of every step [{name: tensor}], and the student's logits at the end."""
     run, losses, gradients = small_run(setting, dtype), [], []
-    batch_losses, reduce_gradients = loop.batch_losses, loop.reduce_gradients
+    batch_losses, reduce_gradients = update.batch_losses, update.reduce_gradients
 
     def recorded_losses(run, outputs):
         losses.append(batch_losses(run, outputs))
@@ -131,11 +131,11 @@ def trained(setting, dtype):
         # The gradient of an attention key's bias is zero but for rounding, which Adam magnifies.
         gradients.append({name: grad.clone() for name, grad in named.items() if not name.endswith("key.bias")})
 
-    loop.batch_losses, loop.reduce_gradients = recorded_losses, recorded_gradients
+    update.batch_losses, update.reduce_gradients = recorded_losses, recorded_gradients
     try:
         loop.train(run, UNTRACKED)
     finally:
-        loop.batch_losses, loop.reduce_gradients = batch_losses, reduce_gradients
+        update.batch_losses, update.reduce_gradients = batch_losses, reduce_gradients
     losses = [{name: value.detach() for name, value in step.items()} for step in losses]
     run.student.eval()
     with torch.no_grad():

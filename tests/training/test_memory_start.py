@@ -10,9 +10,9 @@ from fsd.glue.dataset import EncodedDataset
 from fsd.glue.tasks import find_task
 from fsd.memory.student_memory import StudentMemory
 from fsd.method.objective import Objective, layer_pairs
-from fsd.training.loop import make_optimizer
 from fsd.training.memory_start import start_from_clusters
 from fsd.training.run import Run, TrainingSettings
+from fsd.training.update import make_optimizer
 
 LENGTH, EXAMPLES, CENTROIDS = 9, 11, 4
 CLUSTERS = torch.tensor([0, 1, 2, 3, 0, 0, 1, 2, 2, 2, 3])

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fsd.training import loop
+from fsd.training import batch
 
 BASELINES = {
     "fine-tuning": [], "pkd": ["--beta", 10], "rkd": ["--rkd_distance", 1, "--rkd_angle", 2], "minilm": ["--beta", 1],
@@ -153,8 +153,8 @@ def test_relations_are_logged_at_logging_steps_and_change_nothing(train, tmp_pat
         flags = [*flags, "--cache_teacher", tmp_path / "cache"]
     flags += ["--logging_steps", 3]
     assert train(script, "plain", *flags).status == 0
-    calls, original = [], loop.relation_differences
-    monkeypatch.setattr(loop, "relation_differences", lambda *values: calls.append(1) or original(*values))
+    calls, original = [], batch.relation_differences
+    monkeypatch.setattr(batch, "relation_differences", lambda *values: calls.append(1) or original(*values))
     assert train(script, "logged", *flags, "--log_relations").status == 0
     assert len(calls) == 3
     logged = curves(tmp_path, "logged")

@@ -13,7 +13,6 @@ from fsd.system.logs import progress_bar
 from fsd.system.processes import highest, rank
 from fsd.system.random_streams import stream_seed
 from fsd.system.signals import Stopped, noting_signals
-from fsd.training.batch import batch_curves
 from fsd.training.evaluation import evaluate, format_metrics
 from fsd.training.loss_log import LossLog
 from fsd.training.run import LENGTH_BUCKETS
@@ -47,13 +46,11 @@ def train(run, tracker, checkpoint=None):
     with noting_signals() as signals, bar, side_stream(run.device):
         for epoch in range(step // run.steps_per_epoch, math.ceil(run.steps / run.steps_per_epoch)):
             for batches in run.update_batches(epoch)[step % run.steps_per_epoch :][: run.steps - step]:
-                logs_now, curves = step == 0 or (step + 1) % settings.logging_steps == 0 or step + 1 == run.steps, {}
-                if logs_now:
-                    curves = batch_curves(run, update(batches, settings.log_relations))
-                elif settings.cuda_graphs and len(batches[0]) == run.batch_size:
+                logs_now = step == 0 or (step + 1) % settings.logging_steps == 0 or step + 1 == run.steps
+                if settings.cuda_graphs and not logs_now and len(batches[0]) == run.batch_size:
                     update.replay(batches[0])
                 else:
-                    update(batches)
+                    curves = update(batches, logs_now)
                 log.learning_rate = scheduler.get_last_lr()[0]
                 scheduler.step()
                 step += 1

@@ -8,7 +8,7 @@ from torch import nn
 
 from fsd.models.forward import forward
 from fsd.system.processes import average_gradients, world_size
-from fsd.training.batch import batch_inputs, batch_losses, batch_outputs
+from fsd.training.batch import batch_curves, batch_inputs, batch_losses, batch_outputs
 from fsd.training.loss_log import LossLog
 from fsd.training.run import Run
 from fsd.training.step_graphs import StepGraphs
@@ -16,7 +16,7 @@ from fsd.training.step_graphs import StepGraphs
 
 @dataclass
 class Update:
-    """Updates a run's student, and any student memory. Reads nothing back from the device.
+    """Updates a run's student, and any student memory. Reads nothing back from the device, but for curves.
 
     Where the losses or the gradient norm are not finite, the update changes nothing, and ``log`` counts it.
     """
@@ -34,15 +34,17 @@ class Update:
         # A graph reads the learning rates from the device: as numbers, those of its recording would be in it for good.
         self.rates = [torch.zeros((), device=self.run.device) for _ in groups] if self.graphs else []
 
-    def __call__(self, batches, for_relations=False):
-        """Update by batches of example indices. Returns the :class:`fsd.training.batch.Outputs` of the last one."""
+    def __call__(self, batches, logs_now=False):
+        """Update by batches of example indices. With ``logs_now``, returns what ``batch_curves`` says of the last one."""
+        for_relations = logs_now and self.run.settings.log_relations
         self._set_rates()
         for indices in batches:
             outputs = self._backward(batch_inputs(self.run, indices, for_relations), len(batches), for_relations)
             self.log.count(len(indices))
+        curves = batch_curves(self.run, outputs) if logs_now else {}
         reduce_gradients(self.run, batches)
         self._apply()
-        return outputs
+        return curves
 
     def replay(self, indices):
         """Update by one batch, with the CUDA graph of its shape."""

@@ -97,3 +97,17 @@ def test_a_run_tells_them(run_script, toy_glue, rte_teacher, tmp_path, flags):
         assert numbers[1] == numbers[4] == 0 and loss == pytest.approx(1 - numbers[3], abs=1e-3)
     else:
         assert loss == pytest.approx(-torch.tensor(numbers[3]).log().item(), abs=1e-3)
+
+
+def test_the_first_step_tells_of_the_memory_s_start(run_script, toy_glue, rte_teacher, memory, tmp_path):
+    """Not of the memory after the step, which a high learning rate takes far away."""
+    lines = set()
+    for rate in ("1e-9", "1"):
+        finished = run_script(
+            "run_glue_global.py", "--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE", "--do_train",
+            "--output_dir", tmp_path / rate, "--max_seq_length", 24, "--max_steps", 2, "--skip_teacher_eval",
+            "--teacher_memory_path", memory, "--memory_learning_rate", rate, "--do_lower_case",
+        )
+        assert finished.status == 0, finished.err
+        lines |= set(re.findall("CKA at the first step: .*", finished.err))
+    assert len(lines) == 1

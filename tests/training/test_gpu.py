@@ -7,14 +7,14 @@ import torch
 
 from fsd.glue.dataset import EncodedDataset
 from fsd.system.devices import pick_device
-from fsd.training import loop
+from fsd.training import update
 from fsd.training.loss_log import LossLog
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def test_no_step_between_logging_steps_waits_for_the_device(run_script, toy_glue, rte_teacher, tmp_path, monkeypatch):
-    write, curves_of = LossLog.write, loop.batch_curves
+    write, curves_of = LossLog.write, update.batch_curves
 
     def curves_unwatched(run, outputs):
         torch.cuda.set_sync_debug_mode("default")
@@ -25,7 +25,7 @@ def test_no_step_between_logging_steps_waits_for_the_device(run_script, toy_glue
         # From the first logging step to the last one, any other read-back raises.
         torch.cuda.set_sync_debug_mode("default" if step == self.run.steps else "error")
 
-    monkeypatch.setattr(loop, "batch_curves", curves_unwatched)
+    monkeypatch.setattr(update, "batch_curves", curves_unwatched)
     monkeypatch.setattr(LossLog, "write", write_unwatched)
     try:
         finished = run_script(

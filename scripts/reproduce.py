@@ -49,7 +49,7 @@ def parse():
         help="runs side by side: on CPUs, which share out the threads, or on each GPU (default: 1)")
     parser.add_argument("--keep_students", action="store_true", help="keep the weights of the final students")
     parser.add_argument("--cuda_graphs", action="store_true",
-        help="train with --cuda_graphs, which is faster where a GPU waits for Python, as with small models")
+        help="train with --cuda_graphs where it works: faster with a small model and few runs side by side")
     parser.add_argument("--dry_run", action="store_true",
         help="print the commands that can start now, one a line, and on standard error what is to come; run nothing")
     parser.add_argument("--seconds_per_step", type=number(float, above=0),
@@ -79,7 +79,10 @@ def main():
 
     from fsd.reproduction.cells import Workplace
     from fsd.reproduction.plan import Plan
+    from fsd.system.devices import pick_device
 
+    if args.cuda_graphs:
+        pick_device(cuda_graphs=True)
     workplace = Workplace(
         experiment, args.data_dir, args.model_name_or_path, args.output_dir, args.select_on == "dev", args.cuda_graphs
     )

@@ -135,7 +135,8 @@ def parse_run(parser):
         raise InputError("--group_by_length needs --mask_padding: at full length it would gain nothing")
     if args.compile and args.do_train:
         check_compiler()
-    check_cuda_graphs(args)
+    if args.cuda_graphs and args.do_train:
+        check_cuda_graphs(args)
     if args.do_train:
         check_outputs(args)
     else:
@@ -245,8 +246,9 @@ def check_saved(args):
 def check_cuda_graphs(args):
     """Raise an ``InputError`` if ``--cuda_graphs`` is beside a flag whose work cannot be recorded."""
     beside = {"--fp16": args.fp16, "--no_cuda": args.no_cuda, "several processes": not started_alone(),
-              "--gradient_accumulation_steps": args.gradient_accumulation_steps > 1}
-    if args.cuda_graphs and (refused := next((name for name, is_on in beside.items() if is_on), None)):
+              "--gradient_accumulation_steps": args.gradient_accumulation_steps > 1,
+              "--similarity procrustes": getattr(args, "similarity", None) == "procrustes"}
+    if refused := next((name for name, is_on in beside.items() if is_on), None):
         raise InputError(f"--cuda_graphs does not work with {refused}; leave one of them out")
 
 

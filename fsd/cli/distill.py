@@ -32,7 +32,8 @@ def distill(args, **weights):
 
     ``weights`` are those of the :class:`fsd.method.objective.Objective` that the script sets.
     """
-    task, device, settings = named_task(args), pick_device(args.no_cuda, args.cuda_graphs), training_settings(args)
+    task, settings = named_task(args), training_settings(args)
+    device = pick_device(args.no_cuda, args.cuda_graphs and args.do_train)
     with start_logging(), process_group(device):
         if not args.do_train:
             evaluate_saved(args, task, device, "student_model_name_or_path")

@@ -17,7 +17,7 @@ from fsd.training.run import Run
 
 def finetune(args):
     """Fine-tune one model on the task loss, evaluate and predict, as the arguments say."""
-    task, device = named_task(args), pick_device(args.no_cuda, args.cuda_graphs)
+    task, device = named_task(args), pick_device(args.no_cuda, args.cuda_graphs and args.do_train)
     with start_logging(), process_group(device):
         if not args.do_train:
             evaluate_saved(args, task, device, "model_name_or_path")

@@ -1,6 +1,7 @@
 """Which flags decide a run's result. Imports nothing heavy."""
 
-# Flags that change nothing in the trained model, and flags that name files, which are compared by content.
+# Flags that change nothing in the trained model, but for rounding and dropout's draws as another machine does, and flags that
+# name files, which are compared by content.
 WITHOUT_INFLUENCE = {
     "output_dir", "overwrite_output_dir", "resume", "results_file", "run_file", "logging_steps", "log_relations", "save_steps",
     "save_total_limit", "do_train", "do_eval", "do_predict", "evaluate_during_training", "eval_all_checkpoints",

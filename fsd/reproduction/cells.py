@@ -69,8 +69,7 @@ class Workplace:
     """
 
     def __init__(self, experiment, data_dir, base, output_dir, select_on_dev, cuda_graphs=False):
-        self.speed_flags = ("--cuda_graphs",) if cuda_graphs else ()
-        self.experiment, self.select_on_dev = experiment, select_on_dev
+        self.experiment, self.select_on_dev, self.cuda_graphs = experiment, select_on_dev, cuda_graphs
         self.data_dir, self.output_dir = os.path.abspath(data_dir), Path(os.path.abspath(output_dir))
         self.base = os.path.abspath(base) if os.path.exists(base) else base  # or a name of the hub
 
@@ -100,6 +99,11 @@ class Workplace:
             merged = merged | more
         return {name: value for name, value in merged.items() if name in flag_names(method)}
 
+    def speed_flags(self, flags):
+        """``--cuda_graphs``, where it is wanted and works beside a run's flags."""
+        works = flags.get("similarity") != "procrustes" and not flags.get("fp16") and not flags.get("no_cuda")
+        return ("--cuda_graphs",) if self.cuda_graphs and works and flags.get("gradient_accumulation_steps", 1) == 1 else ()
+
     def split(self, task):
         """The cell that holds out training data for the search."""
         folder = self.output_dir / "held-out"
@@ -116,7 +120,7 @@ class Workplace:
         folder = self.output_dir / name
         command = ("scripts/finetune_teacher.py", "--model_name_or_path", self.base, "--do_train", "--do_eval",
                    "--results_file", str(self.results(place)), *self.common(place, task, folder), *words(flags),
-                   "--seed", str(TEACHER_SEED), *self.speed_flags)
+                   "--seed", str(TEACHER_SEED), *self.speed_flags(flags))
         return Cell("teacher", f"teachers ({place})", task, "fine-tuning", TEACHER_SEED, name, (command,), folder, identified,
                     self.results(place))
 
@@ -164,7 +168,7 @@ class Workplace:
             program_of(method).script, "--model_name_or_path", str(self.teacher(place, task).folder),
             "--model_name_or_path_for_copy", self.base, "--do_train", "--do_eval", "--skip_teacher_eval",
             "--results_file", str(results), *self.common(place, task, own), *given,
-            *([] if variant is None else ["--log_relations"]), *self.speed_flags,
+            *([] if variant is None else ["--log_relations"]), *self.speed_flags(flags),
         )
         commands = (command,) if variant is None else (command, self.analysis(task, own, name, flags))
         return Cell("student", stage, task, method, seed, name, commands, own, identified, results)

@@ -2,6 +2,8 @@
 
 import torch
 
+from fsd.system.errors import InputError, first_line
+
 
 class StepGraphs:
     """Runs a step on the inputs of a batch, with one CUDA graph for each of the batches' shapes.
@@ -34,7 +36,10 @@ class StepGraphs:
     def record(self, inputs):
         """The CUDA graph of the step on these inputs. Its kernels do not run yet. All graphs share their working memory."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool, stream=torch.cuda.current_stream()):
-            self.step(inputs)
+        try:
+            with torch.cuda.graph(graph, pool=self.pool, stream=torch.cuda.current_stream()):
+                self.step(inputs)
+        except RuntimeError as error:  # out of memory, too
+            raise InputError(f"--cuda_graphs: this step cannot be recorded ({first_line(error)}); leave it out") from error
         self.pool = graph.pool()
         return graph

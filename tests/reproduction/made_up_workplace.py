@@ -19,10 +19,10 @@ class MadeUp:
     def __init__(self, folder, content):
         self.folder, self.content = folder, content
 
-    def plan(self, given=None, on_dev=False, tasks=None, methods=None, seeds=None, **changes):
+    def plan(self, given=None, on_dev=False, tasks=None, methods=None, seeds=None, cuda_graphs=False, **changes):
         """A new plan, as each call of reproduce.py makes one."""
         experiment = checked(self.content | changes)
-        workplace = Workplace(experiment, str(self.folder / "glue"), "base", self.folder, on_dev)
+        workplace = Workplace(experiment, str(self.folder / "glue"), "base", self.folder, on_dev, cuda_graphs)
         return Plan(workplace, tasks or experiment.tasks, methods or experiment.methods, seeds or experiment.seeds, given)
 
     def look(self, failed=(), **options):

@@ -323,6 +323,19 @@ def test_a_method_without_what_it_cannot_do_without_is_refused(made_up):
     made_up.plan(methods=["PKD"], given={"RTE": {"PKD": {"beta": 10}}})
 
 
+def test_cuda_graphs_are_given_where_they_work_and_identify_no_run(made_up):
+    changes = {"methods": ["FSD_I", "FSD_L"], "stages": [], "given": {"RTE": {"FSD_I": {}, "FSD_L": {}}}, "seeds": [1],
+               "variants": [{}, {"similarity": "procrustes"}, {"gradient_accumulation_steps": 2}]}
+    made_up.finish_all(until=lambda cell: cell.kind == "student", cuda_graphs=True, **changes)
+    with_graphs, without = ([cell for cell in made_up.look(cuda_graphs=graphs, **changes).ready if cell.kind == "student"]
+                            for graphs in (True, False))
+    assert [cell.flags for cell in with_graphs] == [cell.flags for cell in without]
+    given = {(cell.flags["similarity"], cell.flags["gradient_accumulation_steps"]): "--cuda_graphs" in cell.commands[0]
+             for cell in with_graphs}
+    assert given == {("cka", 1): True, ("procrustes", 1): False, ("cka", 2): False}
+    assert not any("--cuda_graphs" in cell.commands[0] for cell in without)
+
+
 def test_relative_folders_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "base").mkdir()

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT
 
 import fsd.reproduction.runner as runner_module
@@ -282,3 +283,9 @@ def test_chosen_values_of_an_earlier_search_are_taken(lab):
     assert finished.status == 0, finished.err
     assert (elsewhere / "chosen.toml").read_text() == (lab.output / "chosen.toml").read_text()
     assert not (elsewhere / "search.csv").exists()
+
+
+def test_cuda_graphs_without_a_gpu_are_told_before_anything_runs(lab, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    finished = lab.run("--cuda_graphs")
+    assert finished.status == 2 and "--cuda_graphs needs a GPU" in finished.last_line and not lab.started()

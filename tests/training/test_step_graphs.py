@@ -98,6 +98,7 @@ def test_a_teacher_is_fine_tuned_with_graphs(run_script, toy_glue, save_bert, st
     (["--fp16"], "--cuda_graphs does not work with --fp16"),
     (["--no_cuda"], "--cuda_graphs does not work with --no_cuda"),
     (["--gradient_accumulation_steps", 2], "--cuda_graphs does not work with --gradient_accumulation_steps"),
+    (["--similarity", "procrustes"], "--cuda_graphs does not work with --similarity procrustes"),
 ])
 def test_what_cannot_be_recorded_is_refused(run_script, toy_glue, rte_teacher, tmp_path, flags, message):
     finished = run_script(INTRA_INTER, "--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE",
@@ -112,13 +113,30 @@ def test_a_machine_without_a_gpu_is_told(run_script, toy_glue, rte_teacher, tmp_
     assert finished.status == 2 and "--cuda_graphs needs a GPU" in finished.last_line
 
 
+def test_a_step_that_cannot_be_recorded_is_told(run_script, toy_glue, rte_teacher, tmp_path, monkeypatch):
+    def fails(*arguments, **named):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(distill, "pick_device", lambda no_cuda, cuda_graphs: torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", fails)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
+    finished = run_script(INTRA_INTER, "--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE",
+                          "--output_dir", tmp_path / "out", "--do_train", "--cuda_graphs", "--max_seq_length", 24)
+    assert finished.status == 2 and finished.last_line.endswith(
+        "--cuda_graphs: this step cannot be recorded (operation not permitted when stream is capturing); leave it out")
+
+
 @needs_gpu
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_is_recorded_on_a_gpu(train, method, monkeypatch):
+@pytest.mark.parametrize(("method", "flags"), [
+    *((method, ()) for method in METHODS), ("FSD_ILG", ("--similarity", "gram")), ("FSD_ILG", ("--debiased",)),
+    ("FSD_ILG", ("--normalize_distances",)), ("FSD_IL", ("--released_intra",)),
+])
+def test_every_method_is_recorded_on_a_gpu(train, method, flags, monkeypatch):
     replays = []
     replay = torch.cuda.CUDAGraph.replay
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: replays.append(1) or replay(graph))
-    check_same(train(method, "plain"), train(method, "graphs", "--cuda_graphs"))
+    check_same(train(method, "plain", *flags), train(method, "graphs", "--cuda_graphs", *flags))
     assert len(replays) > 5
 
 

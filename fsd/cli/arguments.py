@@ -97,8 +97,8 @@ def add_training_arguments(parser):
     group.add_argument("--num_train_epochs", type=number(float, above=0), default=3.0, help="passes over the training set")
     group.add_argument("--max_steps", type=positive_or_unset, default=-1, help="number of updates; replaces --num_train_epochs")
     group.add_argument("--group_by_length", action="store_true",
-        help="put examples of similar length into one batch: faster if lengths vary, most with --compile, but it changes which examples "
-             "FSD_L compares. Needs --mask_padding")
+        help="put examples of similar length into one batch: faster if lengths vary, most with --compile, but it changes which "
+             "examples FSD_L compares. Needs --mask_padding")
     group.add_argument("--warmup_steps", type=number(int, 0), default=0, help="updates of linear warm-up, before linear decay")
     add_seed_argument(group)
 

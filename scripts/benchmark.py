@@ -10,7 +10,8 @@ Models and tokens are random; lengths are distributed as in the official trainin
 
     methods     our training loop with each method, --log_relations, each form of the structures and memories, and each
                 speed option, against the minimal loop
-    growth      the same for KD and FSD_ILG at other batch sizes, lengths, centroids and widths
+    parts       what a step of FSD_ILG does beside KD's: each loss with its backward pass, and the optimizer
+    growth      the steps of KD and FSD_ILG at other batch sizes, lengths, centroids and widths
     processes   FSD_ILG in two processes of one thread, against one process of two threads; on CPUs alone
     evaluation  our evaluation, against a bare forward pass over batches of sorted lengths
     inference   the evaluation of the students of the paper's Table 8, against that of KD's
@@ -29,7 +30,7 @@ from fsd.cli.parser import Parser, number
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import write_json
 
-TABLES = ("methods", "growth", "processes", "evaluation", "inference", "memory", "large")
+TABLES = ("methods", "parts", "growth", "processes", "evaluation", "inference", "memory", "large")
 
 
 def main():
@@ -62,6 +63,7 @@ def main():
     from fsd.system.devices import describe_device, pick_device
 
     from benchmarks.memory import measure_large, measure_memory
+    from benchmarks.parts import measure_parts
     from benchmarks.processes import measure_processes
     from benchmarks.tables import measure_evaluation, measure_growth, measure_inference, measure_methods, sizes
     from benchmarks.training import Size
@@ -71,6 +73,7 @@ def main():
     _, pairs, steps = chosen[0]
     measure = {
         "methods": lambda: measure_methods(chosen, device, args.only, args.peers),
+        "parts": lambda: measure_parts(chosen, device),
         "growth": lambda: measure_growth(pairs, steps, device),
         "processes": lambda: measure_processes(Size("small", 256, 4, 32), min(pairs, 5), steps),
         "evaluation": lambda: measure_evaluation(chosen, device), "inference": lambda: measure_inference(chosen, device),

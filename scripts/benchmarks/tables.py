@@ -111,7 +111,7 @@ def measure_inference(sizes, device):
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(size, device, batches, Path(folder))
         first, *others = [bench.inference(method) for method in TABLE_8]
-        yield evaluation_rows(size, first, others, batches, pairs, device)
+        yield rows_beside(size, first, others, batches, pairs, device)
 
 
 def measure_evaluation(sizes, device):
@@ -122,21 +122,20 @@ def measure_evaluation(sizes, device):
             bench = Bench(size, device, batches, Path(folder))
         rows = []
         for lengths in ("CoLA", "MNLI"):
-            rows += evaluation_rows(size, *bench.evaluations(lengths), batches, pairs, device)
+            rows += rows_beside(size, *bench.evaluations(lengths), batches, pairs, device)
         yield rows
 
 
-def evaluation_rows(size, first, others, batches, pairs, device):
-    """Measure evaluations against the first one, print their rows and return them."""
-    measured, _ = measure_blocks(first, others, batches, pairs, device)
+def rows_beside(size, first, others, steps, pairs, device, what="batches in evaluation; a step is a batch"):
+    """Measure contenders against the first one, print their rows and return them."""
+    measured, _ = measure_blocks(first, others, steps, pairs, device)
     rows = []
     for contender in measured:
         low, middle, high = ratio_quartiles(contender)
         rows.append({"size": size.describe(), "method": contender.method, "options": contender.options,
                      "ms": 1000 * statistics.median(contender.seconds), "ratio": middle, "ratio_quartiles": [low, high],
                      "beside": first.method})
-    print(f"\n**{size.describe()}**; {pairs} pairs of {batches} batches in evaluation; a step is a batch, "
-          "and the ratios are to the first row\n")
+    print(f"\n**{size.describe()}**; {pairs} pairs of {steps} {what}; the ratios are to the first row\n")
     print_rows(rows, BUT_BESIDE)
     return rows
 

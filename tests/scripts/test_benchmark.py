@@ -51,6 +51,18 @@ def test_the_build_of_the_memory_is_timed(benchmark):
     assert len(rows) == 6 and rows[0]["examples"] == 64 and all(row["ratio"] > 0 for row in rows)
 
 
+def test_the_parts_of_a_step_are_timed(benchmark, monkeypatch):
+    from benchmarks import parts
+
+    monkeypatch.setattr(parts, "CENTROIDS", (3, 5))
+    tables = list(parts.measure_parts(benchmark.sizes, CPU))
+    assert [row["method"] for row in tables[0]] == [
+        "KD", "L_I", "L_L", "L_G", "L_G's matrix products alone", "clipping and AdamW, student",
+        "clipping and AdamW, student and memory"]
+    assert [rows[0]["size"].split()[-1] for rows in tables] == ["3", "5"]
+    assert all(row["ms"] > 0 and row["beside"] == "KD" for rows in tables for row in rows)
+
+
 def test_evaluation_is_timed(benchmark):
     (rows,) = benchmark.tables.measure_evaluation(benchmark.sizes, CPU)
     assert [row["method"] for row in rows] == ["bare forward", "--do_eval"] * 2

@@ -85,10 +85,11 @@ def products(student, centroids):
 def optimizer_step(run):
     """Clipping and the step of AdamW over what a run trains, with constant gradients."""
     optimizer, parameters = make_optimizer(run)
-    for parameter in parameters:
-        parameter.grad = torch.full_like(parameter, 1e-6)
+    gradients = [torch.full_like(parameter, 1e-6) for parameter in parameters]
 
     def step():
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient  # again each time: the steps of KD drop it
         nn.utils.clip_grad_norm_(parameters, run.settings.max_grad_norm)
         optimizer.step()
 

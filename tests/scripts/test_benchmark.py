@@ -63,6 +63,17 @@ def test_the_parts_of_a_step_are_timed(benchmark, monkeypatch):
     assert all(row["ms"] > 0 and row["beside"] == "KD" for rows in tables for row in rows)
 
 
+def test_the_optimizer_that_is_timed_moves_the_student_though_kd_drops_its_gradients(benchmark, tmp_path):
+    from benchmarks import parts
+
+    bench = benchmark.training.Bench(benchmark.sizes[0][0], CPU, 1, tmp_path)
+    step = parts.optimizer_step(bench.run("KD", bench.data["CoLA"]))
+    bench.student.zero_grad()
+    before = bench.student.classifier.weight.clone()
+    step()
+    assert not torch.equal(before, bench.student.classifier.weight)
+
+
 def test_evaluation_is_timed(benchmark):
     (rows,) = benchmark.tables.measure_evaluation(benchmark.sizes, CPU)
     assert [row["method"] for row in rows] == ["bare forward", "--do_eval"] * 2

@@ -9,7 +9,7 @@ from fsd.glue.files import find_split, find_task_folder
 from fsd.glue.task_file import read_task_file
 from fsd.glue.tasks import find_task
 from fsd.models.hub import find_model
-from fsd.records.output_folder import STATE_VALUES, check_output_dir, checkpoints, is_resumable
+from fsd.records.output_folder import STATE_VALUES, check_eval_results, check_output_dir, checkpoints, is_resumable
 from fsd.records.publishing import check_push
 from fsd.records.results import check_results_file
 from fsd.system.errors import InputError, say
@@ -233,13 +233,14 @@ def csv_files(output_file):
 
 
 def check_saved(args):
-    """Without training: raise an ``InputError`` if no model is there, or if another program wrote the results file."""
+    """Without training: raise an ``InputError`` if no model is there, or if a file to write is another program's."""
     flag = "student_model_name_or_path" if hasattr(args, "student_model_name_or_path") else "model_name_or_path"
     if not getattr(args, flag) and not Path(args.output_dir).exists():
         reason = f"nothing there to evaluate; give --do_train, or the model with --{flag}"
         raise InputError(f"--output_dir {args.output_dir}: {reason}")
     check_folder(args.output_dir, f"--output_dir {args.output_dir}")
     if args.do_eval:
+        check_eval_results(args.output_dir)
         check_results_file(args.results_file)
 
 

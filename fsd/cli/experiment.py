@@ -18,7 +18,7 @@ from fsd.models.loading import load_finetuned
 from fsd.models.tokenizer import load_tokenizer
 from fsd.records.checkpoints import keep_newest, save_model
 from fsd.records.model_card import add_scores_to_card, write_model_card
-from fsd.records.output_folder import RECORD_FILE, checkpoints, trained_on
+from fsd.records.output_folder import EVAL_RESULTS, RECORD_FILE, checkpoints, trained_on
 from fsd.records.publishing import push_to_hub
 from fsd.records.results import add_scores, append_result
 from fsd.records.resuming import CONTENT, find_resume_point, locked_output_dir, prepare_output_dir, write_record
@@ -213,7 +213,7 @@ def write_eval_results(output_dir, metrics):
     """Write sorted ``key = value`` lines, in the main process only."""
     if is_main_process():
         text = "".join(f"{key} = {value}\n" for key, value in sorted(metrics.items()))
-        write_text(Path(output_dir) / "eval_results.txt", text)
+        write_text(Path(output_dir) / EVAL_RESULTS, text)
 
 
 def evaluate_checkpoints(args, task, tokenizer, dev_sets, device):

@@ -12,15 +12,16 @@ from pathlib import Path
 
 from fsd.glue.origin import DataOrigin
 from fsd.glue.task_file import is_task_name
-from fsd.glue.tasks import TASKS
+from fsd.glue.tasks import METRIC_NAMES, TASKS
 from fsd.system.errors import InputError
 from fsd.system.files import check_folder, is_temporary, read_json, remove_folder
 
 CARD_FILE, CARD_MARK = "README.md", "<!-- model card by fsd -->"  # a README.md without the mark is the user's own
+EVAL_RESULTS = "eval_results.txt"  # dev metrics, a line each: name = value
 PREDICTIONS = "predictions"  # folder of the leaderboard's files
 RUN_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
-    "added_tokens.json", "student_memory.safetensors", "training_args.json", "eval_results.txt", PREDICTIONS,
+    "added_tokens.json", "student_memory.safetensors", "training_args.json", EVAL_RESULTS, PREDICTIONS,
     "memory.safetensors", "clustering.safetensors",
 )
 RECORD_FILE = "training_args.json"  # the run's settings; marks the folder as one of ours
@@ -66,6 +67,21 @@ def check_output_dir(output_dir, *, read, written, resume, overwrite, checkpoint
         raise InputError(f"{what} is not empty{without}; name another folder or give --overwrite_output_dir")
     if not is_our_record(output_dir / RECORD_FILE) and (others := sorted(content & set(RUN_FILES))):
         raise InputError(f"{what} holds {others[0]} but is not a run of ours; name another folder")
+
+
+def check_eval_results(output_dir):
+    """Raise an ``InputError`` if the output folder's ``eval_results.txt`` is another program's."""
+    path = Path(output_dir) / EVAL_RESULTS
+    if os.path.lexists(path) and not _has_metrics(path):
+        raise InputError(f"--output_dir {output_dir} holds an {EVAL_RESULTS} that is not ours; name another folder")
+
+
+def _has_metrics(path):
+    """Whether a file holds lines ``metric = value`` alone, as ours do."""
+    if not path.is_file():
+        return False
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return all(line.split(" = ")[0] in METRIC_NAMES for line in lines)
 
 
 def _real(path):

@@ -1,12 +1,13 @@
-"""What --overwrite_output_dir and saving remove: files of ours, and nothing else."""
+"""What --overwrite_output_dir, saving and evaluating remove or write over: files of ours, and nothing else."""
 
+import contextlib
 from types import SimpleNamespace
 
 import pytest
 
 from fsd.records.checkpoints import keep_newest
 from fsd.records.model_card import write_model_card
-from fsd.records.output_folder import CARD_MARK, check_output_dir, checkpoints, remove_previous_run
+from fsd.records.output_folder import CARD_MARK, check_eval_results, check_output_dir, checkpoints, remove_previous_run
 from fsd.system.errors import InputError
 from fsd.system.files import remove_folder
 
@@ -86,3 +87,24 @@ def test_a_folder_with_another_programs_training_args_is_not_overwritten(tmp_pat
         check_output_dir(tmp_path, read={}, written={}, resume=False, overwrite=True)
     (tmp_path / "training_args.json").write_text('{"run": "x", "settings": {}}')
     check_output_dir(tmp_path, read={}, written={}, resume=False, overwrite=True)
+
+
+@pytest.mark.parametrize("text, is_ours", [
+    ("acc = 0.5\n", True), ("corr = 0.8\npearson = 0.8\nspearmanr = 0.8\n", True), ("mnli-mm/acc = 0.7\n", True), ("", True),
+    ("epoch = 3.0\neval_accuracy = 0.5\n", False), ("acc = 0.5\nnotes\n", False), ("\xff", False),
+])
+def test_an_evaluation_leaves_another_programs_scores(tmp_path, text, is_ours):
+    check_eval_results(tmp_path)
+    (tmp_path / "eval_results.txt").write_text(text, encoding="latin-1")
+    with contextlib.nullcontext() if is_ours else pytest.raises(InputError, match="eval_results.txt that is not ours"):
+        check_eval_results(tmp_path)
+
+
+def test_an_evaluation_leaves_what_is_no_file(tmp_path):
+    (tmp_path / "eval_results.txt").symlink_to("unmounted/eval_results.txt")
+    with pytest.raises(InputError, match="not ours"):
+        check_eval_results(tmp_path)
+    (tmp_path / "eval_results.txt").unlink()
+    (tmp_path / "eval_results.txt").mkdir()
+    with pytest.raises(InputError, match="not ours"):
+        check_eval_results(tmp_path)

@@ -8,17 +8,20 @@ Give the folder to scripts/finetune_teacher.py as --model_name_or_path.
 import fsd.cli.early_signals  # noqa: F401
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from fsd.cli.arguments import add_seed_argument
 from fsd.cli.parser import Parser, number
 from fsd.system.errors import InputError, exit_on_input_error
-from fsd.system.files import check_folder
+from fsd.system.files import check_folder, read_json, written_whole
+
+ANY_VERSION = {"transformers_version": None}
 
 
 def main():
     parser = Parser(__doc__)
     parser.add_argument("--vocab", required=True, help="a lower-case WordPiece vocabulary, one entry per line")
-    parser.add_argument("--output_dir", required=True, help="folder to write; replaces a model that is in it")
+    parser.add_argument("--output_dir", required=True, help="folder to write; it must be missing or empty, or hold this model")
     sizes = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 512,
              "max_position_embeddings": 128}
     for name, default in sizes.items():
@@ -31,15 +34,40 @@ def main():
 
     from fsd.models.model_files import make_config
     from fsd.models.student import new_model, parameter_count
-    from fsd.records.checkpoints import save_model
 
     tokenizer = read_tokenizer(args.vocab)
     shape = {name: getattr(args, name) for name in sizes}
     config = make_config({"vocab_size": len(tokenizer), **shape}, "--hidden_size and the other sizes")
     encoder = new_model(config, args.seed).bert
-    save_model(args.output_dir, encoder, tokenizer)
-    print(f"wrote {args.output_dir}: {args.num_hidden_layers} layers of width {args.hidden_size}, "
+    done = "wrote" if write_model(Path(args.output_dir), encoder, tokenizer) else "already there:"
+    print(f"{done} {args.output_dir}: {args.num_hidden_layers} layers of width {args.hidden_size}, "
           f"{len(tokenizer)} entries, {parameter_count(encoder):,} parameters")
+
+
+def write_model(folder, encoder, tokenizer):
+    """Write the model and its tokenizer into a folder that is missing or empty; returns whether it wrote.
+
+    Raises:
+        InputError: the folder holds other files than this would write.
+    """
+    from fsd.records.checkpoints import save_model
+
+    if folder.is_dir() and any(folder.iterdir()):
+        with TemporaryDirectory() as fresh:
+            save_model(fresh, encoder, tokenizer)
+            if all(is_same(path, folder / path.name) for path in Path(fresh).iterdir()):
+                return False
+        raise InputError(f"--output_dir {folder} is not empty, and holds another model or none; name another folder")
+    with written_whole(folder, folder=True) as temporary:
+        save_model(temporary, encoder, tokenizer)
+    return True
+
+
+def is_same(path, other):
+    """Whether ``other`` is a file with the content of ``path``; another version of transformers may have written it."""
+    if not other.is_file() or path.name != "config.json":
+        return other.is_file() and path.read_bytes() == other.read_bytes()
+    return read_json(path) | ANY_VERSION == read_json(other) | ANY_VERSION
 
 
 def read_tokenizer(path):

@@ -60,12 +60,8 @@ def run_script(monkeypatch, capfd, tmp_path):
 def toy_glue(tmp_path_factory):
     """A small built-in corpus of all nine tasks."""
     folder = tmp_path_factory.mktemp("toy")
-    arguments = ["--output_dir", folder, "--train_rows", 70, "--dev_rows", 40, "--test_rows", 10]
-    old, sys.argv = sys.argv, ["make_toy_glue.py", *map(str, arguments)]
-    try:
-        runpy.run_path(str(ROOT / "scripts/make_toy_glue.py"), run_name="__main__")
-    finally:
-        sys.argv = old
+    sizes = ["--train_rows", "70", "--dev_rows", "40", "--test_rows", "10"]
+    subprocess.run([sys.executable, ROOT / "scripts/make_toy_glue.py", "--output_dir", folder, *sizes], check=True)
     return folder
 
 

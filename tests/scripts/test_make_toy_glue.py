@@ -1,5 +1,6 @@
 """The built-in corpus: the official layout, labels that follow from the text, and a vocabulary that covers it."""
 
+import json
 import re
 from collections import Counter
 
@@ -319,3 +320,25 @@ def test_other_content_of_the_folder_stays(run_script, tmp_path):
     ours = {f"{task}/{split}.tsv" for task in ("CoLA", "STS-B") for split in ("train", "dev", "test")}
     assert set(files) == ours | {"CoLA/notes.txt", "RTE/train.tsv", "vocab.txt"}
     assert len(read_split(find_task("cola"), folder, "train").labels) == SIZES["train"]
+
+
+@pytest.mark.parametrize("name", ["RTE/train.tsv", "vocab.txt"])
+def test_files_of_others_are_not_replaced(run_script, tmp_path, name):
+    (tmp_path / "mine/RTE").mkdir(parents=True)
+    (tmp_path / "mine" / name).write_text("real data")
+    refused = run_script(*flags(tmp_path / "mine", "--tasks", "RTE"))
+    assert refused.status == 2 and f"{name} is not of a toy corpus" in refused.last_line
+    assert contents(tmp_path / "mine") == {name: b"real data"}
+
+
+def test_the_small_bert_replaces_no_other_model(corpus, run_script, tmp_path):
+    make = ["scripts/make_small_bert.py", "--vocab", corpus / "vocab.txt", "--hidden_size", 8, "--output_dir", tmp_path / "bert"]
+    assert "wrote" in run_script(*make).out
+    before = contents(tmp_path / "bert")
+    config = json.loads(before["config.json"]) | {"transformers_version": "5.0"}
+    (tmp_path / "bert/config.json").write_text(json.dumps(config))
+    again = run_script(*make)
+    assert again.status == 0 and "already there" in again.out
+    refused = run_script(*make, "--num_attention_heads", 4)
+    assert refused.status == 2 and "holds another model or none" in refused.last_line
+    assert contents(tmp_path / "bert") == before | {"config.json": json.dumps(config).encode()}

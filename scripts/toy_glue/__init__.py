@@ -1,0 +1,1 @@
+"""The sentence templates of scripts/make_toy_glue.py."""

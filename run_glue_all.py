@@ -12,6 +12,7 @@ import fsd.cli.early_signals  # noqa: F401
 
 from fsd.cli.arguments import all_parser
 from fsd.cli.checks import parse_distillation
+from fsd.cli.structure_flags import structure_weights
 from fsd.system.errors import exit_on_input_error
 
 
@@ -20,7 +21,7 @@ def main():
 
     from fsd.cli.distill import distill
 
-    distill(args, gamma_i=args.gamma_i, gamma_l=args.gamma_l, gamma_g=args.gamma_g, gamma_m=args.gamma_m)
+    distill(args, **structure_weights(args), gamma_m=args.gamma_m)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,16 @@ import fsd.cli.early_signals  # noqa: F401
 
 from fsd.cli.arguments import global_parser
 from fsd.cli.checks import parse_distillation
+from fsd.cli.structure_flags import structure_weights
 from fsd.system.errors import exit_on_input_error
 
 
 def main():
-    args = parse_distillation(global_parser(__doc__), gamma_g=1.0)
+    args = parse_distillation(global_parser(__doc__))
 
     from fsd.cli.distill import distill
 
-    distill(args, gamma_g=1.0, gamma_m=args.gamma_m)
+    distill(args, **structure_weights(args), gamma_m=args.gamma_m)
 
 
 if __name__ == "__main__":

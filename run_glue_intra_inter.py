@@ -9,6 +9,7 @@ import fsd.cli.early_signals  # noqa: F401
 
 from fsd.cli.arguments import intra_inter_parser
 from fsd.cli.checks import parse_distillation
+from fsd.cli.structure_flags import structure_weights
 from fsd.system.errors import exit_on_input_error
 
 
@@ -17,7 +18,7 @@ def main():
 
     from fsd.cli.distill import distill
 
-    distill(args, gamma_i=float(args.internal), gamma_l=float(not args.internal))
+    distill(args, **structure_weights(args))
 
 
 if __name__ == "__main__":

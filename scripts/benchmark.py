@@ -55,10 +55,8 @@ def main():
         raise InputError(f"--output {args.output} is a folder; name a file")
 
     from benchmarks.results import earlier_tables, merged, show
-
     if args.show:
         return show(args.show)
-
     from fsd.records.versions import versions
     from fsd.system.devices import describe_device, pick_device
 

@@ -21,13 +21,12 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from fsd.cli.parser import Parser
 from fsd.glue.files import read_file
 from fsd.glue.tasks import TASKS, find_task
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import put_in_place, read_json, write_json
+from fsd.system.logs import progress_bar
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/glue/data"
 OFFICIAL_MRPC_URL = "https://dl.fbaipublicfiles.com/senteval/senteval_data"  # GLUE's server lacks MRPC's texts
@@ -91,7 +90,7 @@ def download(url, path):
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(part, "wb") as file:
             size = int(response.headers.get("Content-Length") or 0)
-            with tqdm(total=size or None, desc=path.name, unit="B", unit_scale=True, delay=1) as bar:
+            with progress_bar(total=size or None, desc=path.name, unit="B", unit_scale=True, delay=1) as bar:
                 while block := response.read(1 << 16):
                     file.write(block)
                     bar.update(len(block))

@@ -249,7 +249,7 @@ def draw_scores(panel, results):
     panel.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)
     if "teacher" in scores:
         panel.axhline(scores["teacher"], color=COLORS["teacher"], linestyle="--", linewidth=1)
-    panel.set(title=f"{task.name}: {name} on dev", ylim=(min(0.0, *scores.values()), 1.05))
+    panel.set(title=f"{task.name}: {name} on dev", ylim=(min([0.0, *scores.values()]), 1.05))
     panel.tick_params(axis="x", labelsize=8, length=0)
     for label in panel.get_xticklabels():
         label.set(rotation=40, horizontalalignment="right", rotation_mode="anchor")

@@ -21,7 +21,7 @@ from fsd.cli.parser import Parser, number
 from fsd.glue.files import find_split
 from fsd.glue.tasks import find_task
 from fsd.records.results import check_results_file
-from fsd.reproduction.chosen import read_chosen
+from fsd.reproduction.chosen import SELECTIONS, read_chosen
 from fsd.reproduction.experiment_file import read_experiment
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import check_folder
@@ -42,8 +42,9 @@ def parse():
     parser.add_argument("--tasks", nargs="+", help="only these tasks of the experiment")
     parser.add_argument("--methods", nargs="+", help="only these methods, and the searches that they depend on")
     parser.add_argument("--seeds", nargs="+", type=number(int, 0), help="only these seeds of the final runs")
-    parser.add_argument("--select_on", choices=["held-out", "dev"], default="held-out",
-        help="where settings are chosen: on a fifth of the training data, held out for it, or on dev as in the paper")
+    parser.add_argument("--select_on", choices=SELECTIONS,
+        help="where settings are chosen: on a fifth of the training data, held out for it, or on dev as in the paper "
+             "(default: held-out)")
     parser.add_argument("--chosen", help="take the settings of this chosen.toml and skip the search")
     parser.add_argument("--jobs", type=number(int, 1),
         help="runs side by side: on CPUs, which share out the threads, or on each GPU (default: 1)")
@@ -54,7 +55,12 @@ def parse():
         help="print the commands that can start now, one a line, and on standard error what is to come; run nothing")
     parser.add_argument("--seconds_per_step", type=number(float, above=0),
         help="with --dry_run: the time of a step, to estimate hours before anything has run")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.select_on and args.chosen:
+        raise InputError("--select_on is for a search, and --chosen skips it: leave one of them out")
+    if args.seconds_per_step and not args.dry_run:
+        raise InputError("--seconds_per_step needs --dry_run: it changes nothing but the estimate")
+    return args
 
 
 def main():
@@ -75,7 +81,7 @@ def main():
     earlier = Path(args.output_dir) / "chosen.toml"
     if earlier.exists():
         read_chosen(earlier)  # it is added to; a damaged one is told before anything runs
-    selected_on, given = read_chosen(args.chosen) if args.chosen else (args.select_on, None)
+    selected_on, given = read_chosen(args.chosen) if args.chosen else (args.select_on or SELECTIONS[0], None)
 
     from fsd.reproduction.cells import Workplace
     from fsd.reproduction.plan import Plan

@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 import fsd
+from fsd.records import versions
 
 FILES = sorted((ROOT / "fsd").rglob("*.py"))
 # Imports run down this list only.
@@ -42,7 +43,7 @@ def test_imports_run_one_way(folder):
 
 
 def test_files_and_functions_are_short():
-    for path in FILES:
+    for path in [*FILES, *(ROOT / "scripts").rglob("*.py"), *ROOT.glob("*.py")]:
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 300, path
         for node in ast.walk(ast.parse(text)):
@@ -85,3 +86,8 @@ def test_the_wheel_holds_the_whole_package(tmp_path):
     alone = {"PYTHONPATH": str(site)}
     used = subprocess.run([sys.executable, "-c", use], capture_output=True, text=True, cwd=tmp_path, env=alone)
     assert used.stdout.startswith(str(site)), used.stderr
+
+
+def test_within_the_checkout_of_something_else_no_commit_is_told(monkeypatch):
+    monkeypatch.setattr(versions, "PROJECT", ROOT / "fsd")
+    assert versions.commit() == "unknown"

@@ -94,7 +94,7 @@ def load_pair(args, task):
         student = teacher
     else:
         student = load_student(student_source, run, task, tokenizer, args.max_seq_length, teacher_hash)
-    facts = {name: run.get(name) for name in ("task", "method", "seed", "batch_size")}
+    facts = {name: run.get(name) for name in ("seed", "batch_size")}
     facts |= {"task": task.name, "teacher_hash": teacher_hash, "run": run.get("run")}
     is_teacher = student is teacher or model_hash(student) == teacher_hash
     facts["method"] = "teacher" if is_teacher else run.get("method", "student")

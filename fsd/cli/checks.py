@@ -4,16 +4,24 @@ import os
 import shutil
 from pathlib import Path
 
-from fsd.cli.structure_flags import check_structures
+from fsd.cli.structure_flags import check_structures, structure_weights
 from fsd.glue.files import find_split, find_task_folder
+from fsd.glue.predictions import HEADER
 from fsd.glue.task_file import read_task_file
 from fsd.glue.tasks import find_task
 from fsd.models.hub import find_model
-from fsd.records.output_folder import STATE_VALUES, check_eval_results, check_output_dir, checkpoints, is_resumable
+from fsd.records.output_folder import (
+    PREDICTIONS,
+    STATE_VALUES,
+    check_eval_results,
+    check_output_dir,
+    checkpoints,
+    is_resumable,
+)
 from fsd.records.publishing import check_push
 from fsd.records.results import check_results_file
 from fsd.system.errors import InputError, say
-from fsd.system.files import check_folder, read_json
+from fsd.system.files import check_folder, check_ours, read_json
 from fsd.system.launcher import is_main_process, started_alone
 
 MODELS = ("model_name_or_path", "config_name", "tokenizer_name", "student_model_name_or_path", "student_config_name",
@@ -27,19 +35,16 @@ def parse_training(parser):
     return args
 
 
-def parse_distillation(parser, gamma_g=None):
-    """Parse and check the command line of a script of the paper's structures.
-
-    ``gamma_g`` is the weight of the global structure in scripts without that flag.
-    """
+def parse_distillation(parser):
+    """Parse and check the command line of a script of the paper's structures."""
     args = parse_run(parser)
-    gamma_g = getattr(args, "gamma_g", 0.0) if gamma_g is None else gamma_g
-    check_structures(args, gamma_g)
-    if args.do_train and args.beta * gamma_g != 0 and not args.teacher_memory_path:
+    check_structures(args)
+    weights = structure_weights(args)
+    if args.do_train and args.beta * weights["gamma_g"] != 0 and not args.teacher_memory_path:
         raise InputError("the global structure needs --teacher_memory_path; build it with train_memory.py")
     if getattr(args, "teacher_memory_path", None) and not Path(args.teacher_memory_path).exists():
         raise InputError(f"--teacher_memory_path {args.teacher_memory_path}: nothing there; build it with train_memory.py")
-    check_teacher_flags(args, needs_teacher=args.alpha < 1 or args.beta > 0)
+    check_teacher_flags(args, needs_teacher=args.alpha < 1 or args.beta * sum(weights.values()) > 0)
     return args
 
 
@@ -242,6 +247,8 @@ def check_saved(args):
     if args.do_eval:
         check_eval_results(args.output_dir)
         check_results_file(args.results_file)
+    for name in named_task(args).leaderboard_files.values() if args.do_predict else ():
+        check_ours(Path(args.output_dir, PREDICTIONS, name), HEADER)
 
 
 def check_cuda_graphs(args):

@@ -18,7 +18,7 @@ from fsd.models.loading import load_finetuned
 from fsd.models.tokenizer import load_tokenizer
 from fsd.records.checkpoints import keep_newest, save_model
 from fsd.records.model_card import add_scores_to_card, write_model_card
-from fsd.records.output_folder import EVAL_RESULTS, RECORD_FILE, checkpoints, trained_on
+from fsd.records.output_folder import EVAL_RESULTS, PREDICTIONS, RECORD_FILE, checkpoints, trained_on
 from fsd.records.publishing import push_to_hub
 from fsd.records.results import add_scores, append_result
 from fsd.records.resuming import CONTENT, find_resume_point, locked_output_dir, prepare_output_dir, write_record
@@ -205,7 +205,7 @@ def fill_results_row(args, task, folder, metrics):
 
 def predict(args, model, task, test_sets):
     """Write the leaderboard files."""
-    for path in predict_test_sets(model, task, test_sets, args.per_gpu_eval_batch_size, Path(args.output_dir) / "predictions"):
+    for path in predict_test_sets(model, task, test_sets, args.per_gpu_eval_batch_size, Path(args.output_dir) / PREDICTIONS):
         logger.info("wrote %s", path)
 
 

@@ -8,7 +8,7 @@ WITHOUT_INFLUENCE = {
     "skip_teacher_eval", "overwrite_cache", "per_gpu_eval_batch_size", "local_rank", "no_cuda", "feature_cache_gb",
     "cache_dir", "model_name_or_path", "config_name", "tokenizer_name", "data_dir", "student_model_name_or_path",
     "student_config_name", "model_name_or_path_for_copy", "teacher_memory_path", "task_file", "push_to_hub",
-    "cuda_graphs",
+    "cuda_graphs", "model_type", "student_model_type",
 }
 WITH_COLUMNS = {"task_name", "seed"}  # the results file has columns of these names
 

@@ -77,10 +77,6 @@ def tokenizer_hash(tokenizer):
 
 
 def _check_tokenizer(task, tokenizer, max_seq_length):
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise InputError("the tokenizer is slow; give --tokenizer_name a folder with tokenizer.json or vocab.txt")
-    if tokenizer.pad_token_id is None:
-        raise InputError("the tokenizer has no padding token; give --tokenizer_name an encoder's tokenizer")
     special = tokenizer.num_special_tokens_to_add(pair=task.pair)
     if max_seq_length < special + len(task.text_columns):
         raise InputError(f"--max_seq_length {max_seq_length} leaves no room for text beside {special} special tokens")

@@ -5,9 +5,9 @@ import numpy as np
 from fsd.system.errors import InputError
 
 
-def main_metric(task, split="dev"):
+def main_metric(task):
     """The name of the task's main metric in the result of :func:`compute_metrics`."""
-    return _prefix(task, split) + task.metrics[0]
+    return _prefix(task, "dev") + task.metrics[0]
 
 
 def compute_metrics(task, predictions, labels, split="dev"):
@@ -28,11 +28,11 @@ def compute_metrics(task, predictions, labels, split="dev"):
     return {_prefix(task, split) + name: value for name, value in values.items() if name in task.metrics}
 
 
-def majority_metrics(task, labels, split="dev"):
+def majority_metrics(task, labels):
     """The metrics of a constant prediction: the most common class, or the mean of the scores."""
     labels = np.asarray(labels)
     answer = labels.mean() if task.regression else np.bincount(labels).argmax()
-    return compute_metrics(task, np.full(labels.shape, answer), labels, split)
+    return compute_metrics(task, np.full(labels.shape, answer), labels)
 
 
 def _prefix(task, split):

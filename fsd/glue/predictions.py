@@ -6,6 +6,8 @@ from pathlib import Path
 from fsd.system.errors import InputError
 from fsd.system.files import write_text
 
+HEADER = "index\tprediction"  # of the leaderboard's files
+
 
 def write_predictions(task, split, index, predictions, folder):
     """Write the leaderboard's file for a test split into ``folder`` and return its path.
@@ -14,7 +16,7 @@ def write_predictions(task, split, index, predictions, folder):
     the task's files name them, or scores, clipped to the task's range and written with at least three decimals. InputError
     for a NaN.
     """
-    lines = ["index\tprediction"]
+    lines = [HEADER]
     for at, prediction in zip(index, predictions, strict=True):
         lines.append(f"{at}\t{_prediction_text(task, prediction)}")
     path = Path(folder) / task.leaderboard_files[split]

@@ -27,9 +27,7 @@ def read_rows(path, wanted, bare_columns=()):
     if path.suffix == ".csv":
         rows = [(number, fields) for number, fields, _ in _csv_records(path, text)]
     else:
-        # A lone carriage return also ends a row, as in the readers that gave the official row counts.
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
-        rows = [(number, line.split("\t")) for number, line in enumerate(lines, 1)]
+        rows = [(number, line.split("\t")) for number, line in enumerate(_lines(text), 1)]
     return (bare_columns, rows) if bare_columns else (tuple(rows[0][1]), rows[1:])
 
 
@@ -42,9 +40,14 @@ def raw_records(path, has_header):
         text = path.read_bytes().decode("utf-8-sig")
         records = [raw.rstrip("\r\n").encode() for _, _, raw in _csv_records(path, text)]
     else:
-        records = path.read_bytes().removesuffix(b"\n").split(b"\n")
+        records = [line.encode() for line in _lines(path.read_bytes().decode())]
     split_at = int(has_header and path.suffix != ".jsonl")
     return records[:split_at], records[split_at:]
+
+
+def _lines(text):
+    """The lines of a text. A lone carriage return also ends one, as in the readers that gave the official row counts."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
 
 
 def _read_text(path):

@@ -121,7 +121,7 @@ def find_task(name):
         if plain_name(task.name) == plain_name(name):
             return task
     names = ", ".join(task.name for task in TASKS)
-    raise InputError(f"--task_name {name!r} is not a GLUE task; choose one of {names}")
+    raise InputError(f"{name!r} is not a GLUE task; choose one of {names}")
 
 
 def plain_label(name):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fsd.system.errors import InputError
 from fsd.system.files import written_whole
+from fsd.system.hashes import tensor_hash
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def save_state(path, state, history):
     values = vars(state)
     tensors = {name: value.cpu().contiguous() for name, value in values.items() if isinstance(value, Tensor)}
     plain = {name: value for name, value in values.items() if name not in tensors}
-    facts = {"state": plain, "history": [asdict(report) for report in history]}
+    facts = {"state": plain, "history": [asdict(report) for report in history], "sha256": tensor_hash(tensors)}
     with written_whole(path) as temporary:
         temporary.write_bytes(safetensors.save(tensors, {name: json.dumps(value) for name, value in facts.items()}))
 
@@ -93,9 +94,11 @@ def load_state(path, device):
     """
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             facts = {name: json.loads(value) for name, value in file.metadata().items()}
-        state = State(**facts["state"] | tensors)
+        if facts["sha256"] != tensor_hash(tensors):
+            raise ValueError("its values have changed since it was written")
+        state = State(**facts["state"] | {name: value.to(device) for name, value in tensors.items()})
         return state, [PassReport(**report) for report in facts["history"]]
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: cannot resume from this file: {error}; remove it to start again") from error

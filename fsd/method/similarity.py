@@ -32,7 +32,7 @@ def procrustes_distance(x, y):
     check_items("procrustes_distance", x, y)
     with torch.autocast(x.device.type, enabled=False):
         value = _procrustes(structure_gram(x, "procrustes"), structure_gram(y, "procrustes"))
-        return value.to(torch.promote_types(x.dtype, torch.float32))
+        return value.to(torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32))
 
 
 def gram_distance(x, y):

@@ -18,13 +18,15 @@ logger = logging.getLogger(__name__)
 @contextmanager
 def quiet_loading():
     """Silence the messages and progress bars of transformers' model loader."""
-    verbosity = transformers_logging.get_verbosity()
+    verbosity, had_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
+        if had_bars:
+            transformers_logging.enable_progress_bar()
 
 
 def load_pretrained(source, config=None):

@@ -16,7 +16,7 @@ from fsd.models.loading import not_finite, quiet_loading
 from fsd.models.tokenizer import input_names
 from fsd.records.output_folder import RECORD_FILE, STATE_TENSORS, STATE_VALUES, checkpoints, remove_checkpoint
 from fsd.system.errors import InputError, first_line
-from fsd.system.files import put_in_place, read_json, write_json
+from fsd.system.files import TEMPORARY, put_in_place, read_json, write_json
 from fsd.system.hashes import file_hash, json_hash
 from fsd.system.launcher import is_main_process
 from fsd.system.processes import every_process, rank
@@ -30,7 +30,7 @@ def save_model(folder, model, tokenizer, student_memory=None):
     tokenizer.model_input_names = input_names(model.config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-", suffix=".tmp"))
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-", suffix=TEMPORARY))
         try:
             with quiet_loading():
                 model.save_pretrained(temporary)
@@ -170,7 +170,7 @@ def save_checkpoint(output_dir, step, limit, tokenizer, state):
     """
     output_dir = Path(output_dir)
     final = output_dir / f"checkpoint-{step}"
-    temporary = output_dir / f".{final.name}.tmp"
+    temporary = output_dir / f".{final.name}{TEMPORARY}"
     states = random_states(state.device)
     if not is_main_process():
         return final

@@ -17,14 +17,13 @@ from fsd.system.errors import InputError
 from fsd.system.files import check_folder, is_temporary, read_json, remove_folder
 
 CARD_FILE, CARD_MARK = "README.md", "<!-- model card by fsd -->"  # a README.md without the mark is the user's own
+RECORD_FILE = "training_args.json"  # the run's settings; marks the folder as one of ours
 EVAL_RESULTS = "eval_results.txt"  # dev metrics, a line each: name = value
 PREDICTIONS = "predictions"  # folder of the leaderboard's files
 RUN_FILES = (
-    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
-    "added_tokens.json", "student_memory.safetensors", "training_args.json", EVAL_RESULTS, PREDICTIONS,
-    "memory.safetensors", "clustering.safetensors",
+    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "student_memory.safetensors", RECORD_FILE,
+    EVAL_RESULTS, PREDICTIONS, "memory.safetensors", "clustering.safetensors",
 )
-RECORD_FILE = "training_args.json"  # the run's settings; marks the folder as one of ours
 STATE_TENSORS, STATE_VALUES = "training_state.safetensors", "training_state.json"  # of a checkpoint
 CHECKPOINT_FILES = {*RUN_FILES, STATE_TENSORS, STATE_VALUES}
 
@@ -99,8 +98,7 @@ def remove_previous_run(output_dir):
     for _, path in checkpoints(output_dir):
         remove_checkpoint(path)
     # The record goes last: until then, the folder is still recognized as one of ours.
-    predictions = [name for task in TASKS for name in task.leaderboard_files.values()] + _own_predictions(output_dir)
-    predictions = [f"{PREDICTIONS}/{name}" for name in predictions]
+    predictions = [f"{PREDICTIONS}/{name}" for name in _prediction_files(output_dir)]
     for name in (*predictions, *(name for name in RUN_FILES if name not in (PREDICTIONS, RECORD_FILE)), RECORD_FILE):
         (output_dir / name).unlink(missing_ok=True)
     if is_our_card(output_dir / CARD_FILE):
@@ -109,12 +107,13 @@ def remove_previous_run(output_dir):
         (output_dir / PREDICTIONS).rmdir()
 
 
-def _own_predictions(output_dir):
-    """The prediction files of a run on a task of one's own, whose name its record tells."""
+def _prediction_files(output_dir):
+    """The names of the prediction files of the run in the folder, whose task its record tells."""
     record = read_json(output_dir / RECORD_FILE) if is_our_record(output_dir / RECORD_FILE) else {}
     task = record.get("task")
     name = task.get("name") if isinstance(task, dict) else None
-    return [f"{name}.tsv"] if is_task_name(name) else []
+    official = next((list(task.leaderboard_files.values()) for task in TASKS if task.name == name), None)
+    return official or [f"{name}.tsv"] * is_task_name(name)
 
 
 def remove_checkpoint(path):

@@ -5,6 +5,7 @@ Imports nothing heavy, so that argument errors appear at once.
 
 import csv
 import io
+import json
 import os
 from pathlib import Path
 
@@ -116,6 +117,15 @@ def _text(rows, header=True):
         writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
+
+
+def row_flags(row):
+    """The flags of a results row; an empty dictionary for a row of an older version."""
+    try:
+        flags = json.loads(row["flags"] or "{}")
+    except ValueError:
+        return {}
+    return flags if isinstance(flags, dict) else {}
 
 
 def path_for_row(path, results_file):

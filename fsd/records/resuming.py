@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fsd.records.checkpoints import check_undamaged
 from fsd.records.output_folder import (
+    PREDICTIONS,
     RECORD_FILE,
     checkpoints,
     is_resumable,
@@ -62,7 +63,7 @@ def locked_output_dir(output_dir):
         raise InputError(f"--output_dir {output_dir}: cannot use it as a folder: {error.strerror}") from error
     try:
         with exclusive_lock(output_dir, wait=False):
-            for folder in (output_dir, output_dir / "predictions", *(path for _, path in checkpoints(output_dir))):
+            for folder in (output_dir, output_dir / PREDICTIONS, *(path for _, path in checkpoints(output_dir))):
                 remove_temporaries(folder)
             yield
     except BlockingIOError:

@@ -7,17 +7,23 @@ from pathlib import Path
 import torch
 import transformers
 
+PROJECT = Path(__file__).resolve().parents[2]
+
 
 def commit():
-    """The checkout's commit, with "+" if files were changed; "unknown" outside a checkout."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+    """The checkout's commit, with "+" if files were changed; "unknown" outside a checkout of this project."""
+    if Path(_git("rev-parse", "--show-toplevel")).resolve() != PROJECT:  # installed within a checkout of something else
         return "unknown"
-    return described.stdout.strip() or "unknown"
+    return _git("describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*") or "unknown"
+
+
+def _git(*arguments):
+    """What git answers in the project's folder; empty if it fails."""
+    try:
+        answer = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip()
 
 
 def versions():

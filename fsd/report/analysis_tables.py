@@ -1,5 +1,7 @@
 """Tables 6 to 8 of the paper: CKA between teacher and student, relation differences, parameters and time."""
 
+import math
+
 from scipy.stats import rankdata
 
 from fsd.method.relations import RELATIONS
@@ -115,6 +117,13 @@ def cost_table(reproduction, published, benchmark=None):
     return Table("table8", "Table 8: parameters and time", list(SPEED), lines, notes)
 
 
+def positive(value):
+    """A value as a number above 0; a ValueError for others."""
+    if not 0 < (number := float(value)) < math.inf:
+        raise ValueError(f"{value!r} is not above 0")
+    return number
+
+
 def read_benchmark(path):
     """The rows of scripts/benchmark.py's table of methods that use no speed option, each with its ``inference``.
 
@@ -125,8 +134,8 @@ def read_benchmark(path):
     """
     content = read_json(path)
     try:
-        inference = {(row["size"], row["method"]): float(row["ratio"]) for row in content["tables"].get("inference", [])}
-        return [{"size": str(row["size"]), "method": str(row["method"]), "ms": float(row["ms"]), "ratio": float(row["ratio"]),
+        inference = {(row["size"], row["method"]): positive(row["ratio"]) for row in content["tables"].get("inference", [])}
+        return [{"size": str(row["size"]), "method": str(row["method"]), "ms": float(row["ms"]), "ratio": positive(row["ratio"]),
                  "inference": inference.get((row["size"], row["method"]))}
                 for row in content["tables"]["methods"] if row["options"] == ""]
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ from fsd.report.names import BASELINES, LABELS
 from fsd.report.statistics import holm, paired_test, sign_flip_test, summary, welch_test
 
 OURS = "FSD_ILG"
+PAPER_RUNS = 6  # of each printed mean
 
 
 @dataclass
@@ -40,10 +41,10 @@ def welch_p_values(rows, metrics):
     return p_values
 
 
-def welch_of_published(scores, runs=6):
+def welch_of_published(scores):
     """One-tailed p of Welch's t-test from a metric's printed means and deviations, method → [mean, sd]: (baseline, p)."""
     baseline = max((LABELS[method] for method in BASELINES), key=lambda name: scores[name][0])
-    return baseline, welch_test((*scores["FSD"], runs), (*scores[baseline], runs))
+    return baseline, welch_test((*scores["FSD"], PAPER_RUNS), (*scores[baseline], PAPER_RUNS))
 
 
 def compare_tasks(rows, metrics):

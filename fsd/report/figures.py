@@ -116,12 +116,12 @@ def diagonals(reproduction):
     )
 
 
-def dot_panels(names, methods, points, label, columns=3):
+def dot_panels(names, methods, points, label):
     """A panel for each name, a row for each method, and points at ``points[name, method]`` = (values, chance levels) of runs.
 
     The mean of the values is a large mark with a whisker, above small ones for each of several runs.
     """
-    rows = -(-len(names) // columns)
+    columns, rows = 3, -(-len(names) // 3)
     figure = new_figure(0.6 + rows * (0.38 + 0.16 * len(methods)))
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for panel in panels.flat[len(names):]:

@@ -6,7 +6,8 @@ from matplotlib.image import imread
 from fsd.records.tracking import Tracker
 from fsd.report import figures, heat_maps
 from fsd.report.names import LARGE_TASKS, SMALL_TASKS
-from fsd.report.style import RC, save
+from fsd.report.style import RC, SIGNATURE, save
+from fsd.system.files import check_ours
 
 SMALL, LARGE = "small tasks", "large tasks"
 # File name → (how it is drawn, what it needs).
@@ -23,7 +24,13 @@ FIGURES = {
 
 
 def draw_all(reproduction, folder):
-    """Write every figure that the reproduction has data for; returns the drawings, and a line for each figure left out."""
+    """Write every figure that the reproduction has data for; returns the drawings, and a line for each figure left out.
+
+    Raises:
+        InputError: another program's file has the name of a figure or of the page; nothing is written then.
+    """
+    for name in ("report.html", *(f"{name}.{ending}" for name in FIGURES for ending in ("png", "pdf"))):
+        check_ours(folder / name, SIGNATURE)
     drawings, left_out = [], []
     for name, (draw, needs) in FIGURES.items():
         with matplotlib.rc_context(RC):

@@ -8,7 +8,7 @@ METHODS = tuple(LABELS)
 BASELINES, PARTS = ("KD", "PKD", "MiniLM", "RKD"), ("FSD_I", "FSD_L", "FSD_G", "FSD_IL")
 STUDENTS = ("fine-tuning", *BASELINES, "FSD_ILG")
 WITH_MAPS = ("teacher", "fine-tuning", "KD", "PKD", "FSD_ILG")  # Table 6, Figures 4 and 7
-WITH_RELATIONS = ("KD", "PKD", "RKD", "FSD_ILG")  # Tables 7 and 8, Figures 6 and 8
+WITH_RELATIONS = ("KD", "PKD", "RKD", "FSD_ILG")  # Table 7, Figures 6 and 8
 SMALL_TASKS = ("WNLI", "RTE", "STS-B", "CoLA", "MRPC")  # Table 2, Figures 4 and 6
 LARGE_TASKS = ("SST-2", "QNLI", "QQP", "MNLI")  # Table 3, Figures 7 and 8
 

@@ -1,6 +1,7 @@
 """The notes below tables: what does not add up in the published numbers, and what keeps ours from being comparable."""
 
 from fsd.glue.tasks import find_task
+from fsd.report.runs import PAPER_BATCH_SIZE
 
 # What does not add up in the paper. The tests recompute what follows from its printed numbers.
 DOUBTS = {
@@ -92,8 +93,8 @@ def partial_training_sets(rows):
     return [f"Ours: trained on a part of the training set: {', '.join(parts)}."] if parts else []
 
 
-def other_batch_sizes(rows, usual=32):
-    """A note that names the tasks whose main experiment, which ``rows`` are, is not at batch size 32."""
+def other_batch_sizes(rows):
+    """A note that names the tasks whose main experiment, which ``rows`` are, is not at the paper's batch size."""
     sizes = rows.dropna(subset=["batch_size"]).groupby("task")["batch_size"].first()
-    others = [f"{task} {size:.0f}" for task, size in sizes.items() if size != usual]
-    return [f"Ours: a batch size other than {usual}: {', '.join(others)}."] if others else []
+    others = [f"{task} {size:.0f}" for task, size in sizes.items() if size != PAPER_BATCH_SIZE]
+    return [f"Ours: a batch size other than {PAPER_BATCH_SIZE}: {', '.join(others)}."] if others else []

@@ -6,6 +6,7 @@ import html
 from fsd.report.markdown import csv_table, markdown, table
 from fsd.report.names import NAMES
 from fsd.report.runs import of
+from fsd.report.style import SIGNATURE
 from fsd.system.errors import InputError
 from fsd.system.files import write_text
 
@@ -67,6 +68,7 @@ def write_report(path, reproduction, drawings, left_out, tables):
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="{SIGNATURE}">
 <title>Feature structure distillation: the reproduction</title>
 <style>{CSS}</style>
 </head>

@@ -133,11 +133,13 @@ def read_analysis(path):
     restoration, cka, layers, relations, curves = parts.values()
     need("restoration", not restoration or all(is_number(restoration.get(rate)) for rate in RATES))
     need("cka", not cka or is_matrix(cka.get("map"), square=True) and all(is_number(cka.get(name)) for name in DIAGONALS))
-    need("layers", not layers or is_matrix(layers.get("map")))
+    need("cka", is_number(cka.get(CHANCE, 0)) and isinstance(cka.get("split", ""), str))
+    need("layers", not layers or is_matrix(layers.get("map")) and is_matrix(layers.get("chance_map", [[0]])))
     need("relations", not relations or all(is_number(relations.get(name)) for name in RELATIONS))
     need("curves", not curves or is_matrix([curves.get(name) for name in ("step", *RELATIONS)]))
     row = {"task": _task(content.get("task"), path), "method": content["method"], "split": cka.get("split", ""), **parts}
     row |= {name: content.get(name) or "" for name in ("run", "teacher_hash")}
+    need("run or teacher_hash", all(isinstance(row[name], str) for name in ("run", "teacher_hash")))
     row |= {name: cka.get(name, math.nan) for name in (*DIAGONALS, CHANCE)}
     row |= {name: relations.get(name, math.nan) for name in RELATIONS}
     numbers = {"seed": content.get("seed"), "batch_size": content.get("batch_size"), "analysis_batch_size": cka.get("batch_size")}

@@ -1,9 +1,8 @@
 """A table for experiments that train one method with several settings: each setting's scores beside those of the first."""
 
-import json
-
 from fsd.glue.metrics import main_metric
 from fsd.glue.tasks import find_task
+from fsd.records.results import row_flags
 from fsd.report.names import LABELS, LARGE_TASKS, NAMES, SMALL_TASKS
 from fsd.report.notes import mixed_teachers, other_encoder
 from fsd.report.runs import CHANCE, of
@@ -26,9 +25,9 @@ def settings_table(reproduction):
     for method in LABELS:
         for task in [task for task in tasks if (task, method) in pairs]:
             runs, analyses = of(students, task, method), of(reproduction.analyses, task, method)
-            first = _flags(runs["flags"].iloc[0])
+            first = row_flags(runs.iloc[0])
             for flags, of_flags in runs.groupby("flags", sort=False):
-                line = lines.setdefault(_label(method, first, _flags(flags)), {})
+                line = lines.setdefault(_label(method, first, row_flags(of_flags.iloc[0])), {})
                 analysed = analyses[analyses["flags"] == flags]
                 line[columns[3 * tasks.index(task)]] = percent(of_flags["score"])
                 for place, name in enumerate(("mean_diagonal", CHANCE), start=1):
@@ -43,10 +42,6 @@ def settings_table(reproduction):
              *mixed_teachers(shown), *other_encoder(shown)]
     caption = "Settings: scores on dev and CKA, in percent, mean ± standard deviation (number of runs)"
     return Table("settings", caption, columns, [Line(label, "ours", values) for label, values in lines.items()], notes)
-
-
-def _flags(text):
-    return json.loads(text) if text else {}
 
 
 def _label(method, first, flags):

@@ -16,6 +16,7 @@ COLORS = {
 }
 MARKERS = dict(zip(METHODS, ("*", "X", "o", "s", "v", "^", "<", ">", "p", "h", "D"), strict=True))
 INK, SOFT = "#1F2328", "#57606A"
+SIGNATURE = "written by scripts/make_figures.py"
 WIDTH = 6.5  # inches: the text of a page. No letter is smaller than 8 points at this width.
 DPI = 200
 RC = {
@@ -54,7 +55,7 @@ def marker_style(method):
 
 def save(drawing, folder):
     """Write ``folder/name.png`` and ``folder/name.pdf``; equal figures give equal files."""
-    for ending, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+    for ending, metadata in (("png", {"Software": SIGNATURE}), ("pdf", {"Creator": SIGNATURE, "CreationDate": None})):
         with matplotlib.rc_context(RC), written_whole(folder / f"{drawing.name}.{ending}") as temporary:
             drawing.figure.savefig(temporary, format=ending, dpi=DPI, metadata=metadata)
             drawing.figure.set_layout_engine("none")  # the panels are in place now, and finding their places is slow

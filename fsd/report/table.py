@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pandas
 
-from fsd.system.errors import InputError
-from fsd.system.files import check_folder, write_text
+from fsd.system.files import check_folder, check_ours, write_text
 
 SIGNATURE = "written by scripts/make_tables.py"
 CSV_COLUMNS = ["row", "source", "column", "value", "sd", "runs", "best", "significant"]
@@ -115,18 +114,11 @@ def write_tables(tables, folder):
     check_folder(folder, f"--output_dir {folder}")
     for table in tables:
         for kind in FIRST_LINES:
-            _check_ours(folder / f"{table.name}.{kind}", kind)
+            check_ours(folder / f"{table.name}.{kind}", FIRST_LINES[kind])
     for table in tables:
         for kind, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
             write_text(folder / f"{table.name}.{kind}", text)
     return [folder / f"{table.name}.md" for table in tables]
-
-
-def _check_ours(path, kind):
-    if path.exists():
-        ours = FIRST_LINES[kind].encode()
-        if not path.is_file() or path.read_bytes()[: len(ours)] != ours:
-            raise InputError(f"{path} is not of this program; move it away, or name another --output_dir")
 
 
 def _latex(text):

@@ -243,14 +243,5 @@ def score_of(row):
     return score if math.isfinite(score) else -math.inf
 
 
-def row_flags(row):
-    """The flags of a results row; an empty dictionary for a row of an older version."""
-    try:
-        flags = json.loads(row["flags"] or "{}")
-    except ValueError:
-        return {}
-    return flags if isinstance(flags, dict) else {}
-
-
 def _short(value):
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -111,7 +111,7 @@ def check_values(stages, possible, where):
         if not (isinstance(entry, str) and takes_a_name(stage.method, flag)):
             check_form(entry, f"{where}, {flag}")
         reference = reference_of(entry)
-        if reference and not any((reference[0], True) == (s.method, reference[1] in s.chosen_flags) for s in earlier):
+        if reference and not any(s.method == reference[0] and reference[1] in s.chosen_flags for s in earlier):
             raise InputError(f"{where} refers to {'.'.join(reference)}, which no earlier stage chooses in all of its settings")
     for task, grid in stage.grid.items():
         sizes = [sum(len(expanded(entry)) for entry in values) for values in grid.values()]
@@ -121,6 +121,8 @@ def check_values(stages, possible, where):
     for flag, entry in stage.entries:
         reference = reference_of(entry)
         factors = entry["times"] if isinstance(entry, dict) else [1]
+        if isinstance(entry, dict) and not all(map(is_number, possible[reference])):
+            raise InputError(f"{where}: {flag}: {'.'.join(reference)} is not a number, so it has no multiples")
         values = {value * factor for value in possible[reference] for factor in factors} if reference else {entry}
         reasons = [refusal(stage.method, flag, value) for value in values]
         if all(reasons):  # values of a finer grid that are out of range are left out; some must stay

@@ -4,8 +4,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from fsd.records.results import read_results
-from fsd.reproduction.cells import WEIGHTS, Cell, Workplace, row_flags, score_of, startable
+from fsd.records.results import read_results, row_flags
+from fsd.reproduction.cells import WEIGHTS, Cell, Workplace, score_of, startable
 from fsd.reproduction.experiment import reference_of
 from fsd.reproduction.programs import WITH_MEMORY, flag_names, is_same_run, refusal
 from fsd.system.errors import InputError

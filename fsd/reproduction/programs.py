@@ -30,13 +30,13 @@ FORMS = {"debiased", "similarity"}
 NO_TEACHER = frozenset({"alpha", "temperature", "beta", "cache_teacher", *RKD_WEIGHTS})
 PROGRAMS = {
     "fine-tuning": Program("scripts/run_baseline.py", baseline_parser, {"method": "fine-tuning"}, NO_TEACHER),
-    "KD": Program("run_glue_intra_inter.py", intra_inter_parser, {"beta": 0}, RELEASED | FORMS | {"internal"}),
+    "KD": Program("run_glue_intra_inter.py", intra_inter_parser, {"beta": 0}, RELEASED | FORMS | {"internal", "do_layerwise"}),
     "PKD": Program("scripts/run_baseline.py", baseline_parser, {"method": "pkd"}, frozenset(RKD_WEIGHTS)),
     "RKD": Program("scripts/run_baseline.py", baseline_parser, {"method": "rkd"}, frozenset({"beta"})),
     "MiniLM": Program("scripts/run_baseline.py", baseline_parser, {"method": "minilm"}, frozenset(RKD_WEIGHTS)),
     "FSD_I": Program("run_glue_intra_inter.py", intra_inter_parser, {"internal": True}, above_zero=BETA),
     "FSD_L": Program("run_glue_intra_inter.py", intra_inter_parser, {"internal": False}, RELEASED, BETA),
-    "FSD_G": Program("run_glue_global.py", global_parser, {}, above_zero=BETA),
+    "FSD_G": Program("run_glue_global.py", global_parser, {}, frozenset({"do_layerwise"}), BETA),
     "FSD_IL": Program("run_glue_all.py", all_parser, {"gamma_g": 0}, frozenset(MEMORY_FLAGS), BETA | {"gamma_i", "gamma_l"}),
     "FSD_ILG": Program("run_glue_all.py", all_parser, {}, above_zero=BETA | {"gamma_i", "gamma_l", "gamma_g"}),
 }
@@ -64,8 +64,7 @@ def actions(method):
     All are numbers, switches or names out of a few; ``cache_teacher`` is a switch too, as the reproduction names the folder.
     """
     program = program_of(method)
-    left_out = {"task_name", "seed", "copy_teacher", "model_type", "student_model_type", *program.flags, *program.refused,
-                *(WITHOUT_INFLUENCE - HARMLESS)}
+    left_out = {"task_name", "seed", "copy_teacher", *program.flags, *program.refused, *(WITHOUT_INFLUENCE - HARMLESS)}
     return {action.dest: action for action in parser_of(method)._actions
             if action.dest not in left_out and (_is_switch(action) or action.type is not None or action.choices)}
 
@@ -117,11 +116,11 @@ def identity(method, arguments):
     Raises:
         InputError: the program would refuse them beside each other.
     """
-    args, parser = parser_of(method).parse_args(arguments, Namespace()), program_of(method).parser
-    if parser is baseline_parser:
+    args = parser_of(method).parse_args(arguments, Namespace())
+    if program_of(method).parser is baseline_parser:
         settle_baseline(args)
     elif hasattr(args, "similarity"):
-        check_structures(args, gamma_g=1.0 if parser is global_parser else getattr(args, "gamma_g", 0.0))
+        check_structures(args)
     return identifying_flags(args)
 
 
@@ -133,9 +132,10 @@ def defaults(method):
 
 
 def is_same_run(method, row_flags, flags):
-    """Whether a row's flags are these. A flag that an older row does not have counts with its default.
+    """Whether a row's flags are these. A flag that an older row does not have counts with its default; older rows also have
+    flags without influence.
 
     A row without any flags is of a version that did not tell them, so that nobody knows its settings.
     """
-    own, known = defaults(method), bool(row_flags) and row_flags.keys() <= flags.keys()
+    own, known = defaults(method), bool(row_flags) and row_flags.keys() - WITHOUT_INFLUENCE <= flags.keys()
     return known and all(row_flags.get(name, own.get(name)) == value for name, value in flags.items())

@@ -9,6 +9,7 @@ import torch
 
 from fsd.system.errors import InputError
 from fsd.system.launcher import started_alone
+from fsd.system.processes import check_environment
 
 MEMINFO = Path("/proc/meminfo")  # Linux alone has it
 
@@ -28,7 +29,8 @@ def pick_device(no_cuda=False, cuda_graphs=False):
     torch.backends.cuda.enable_cudnn_sdp(False)
     if started_alone():
         return torch.device("cuda")
-    number, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    check_environment()
+    number, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if number >= gpus:
         raise InputError(f"no GPU for process {number} of this machine, it has {gpus}; lower --nproc_per_node or give --no_cuda")
     torch.cuda.set_device(number)

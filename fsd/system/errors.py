@@ -3,12 +3,15 @@
 import contextlib
 import io
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 from fsd.system.launcher import is_main_process, started_alone
 from fsd.system.signals import Stopped, handling_signals, stop_at_once
+
+LONGEST = 800  # characters of an error line
 
 
 class InputError(Exception):
@@ -34,7 +37,11 @@ def status_of(main):
             sys.stdout.reconfigure(errors="replace")  # a terminal of ASCII alone cannot show a β
         with handling_signals(stop_at_once):
             main()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return 0
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        return 128 + signal.SIGPIPE
     except Stopped as stopped:
         if is_main_process() or stopped.waiting:
             rank = "" if is_main_process() else f", rank {os.environ['RANK']}"
@@ -48,6 +55,10 @@ def status_of(main):
     except OSError as error:
         where, what = error.filename or working_directory(), error.strerror or error
         message = f"{where}: {what}; check the path, its permissions and the free space"
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        message = f"out of memory: {first_line(error)}; take smaller batches or shorter examples, or end other programs"
     name = Path(sys.argv[0]).name
     if not is_main_process():
         time.sleep(3)  # rank 0 mostly meets the same error, and torchrun then ends this process before it repeats it
@@ -62,12 +73,18 @@ def say(text):
         print(text, file=sys.stderr)
 
 
+def is_out_of_memory(error):
+    """Whether the error of Python, NumPy or torch says that there is no memory left, on the CPU or the GPU."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+
+
 def drop_unheard():
-    """Drop what standard error still holds back if it cannot be written. Python would end with status 120 for it."""
-    try:
-        sys.stderr.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    """Drop what the standard streams still hold back if it cannot be written. Python would end with status 120 for it."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def working_directory():
@@ -78,10 +95,10 @@ def working_directory():
         return "the working directory, which has been removed"
 
 
-def one_line(text, limit=800):
+def one_line(text):
     """``text`` on one line: what a terminal does not show becomes an escape, the middle of a long text is left out."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return text if len(text) <= limit else f"{text[:limit - 200]} … {text[-200:]}"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST - 200]} … {text[-200:]}"
 
 
 def first_line(error):

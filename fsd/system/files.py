@@ -6,11 +6,12 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsd.system.errors import InputError
 
+TEMPORARY = ".fsd-tmp"  # ends the names of our temporary files and folders, and so of no others
 ABANDONED = 24 * 3600  # seconds without a write, after which no program uses a temporary file any more
 
 
@@ -28,10 +29,11 @@ def written_whole(path, folder=False):
     path, temporary = Path(path), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                _remove(left)
-        names = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".tmp"}
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+            with suppress(FileNotFoundError):  # another program has put it in place
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    _remove(left)
+        names = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": TEMPORARY}
         if folder:
             temporary = Path(tempfile.mkdtemp(**names))
         else:
@@ -39,9 +41,6 @@ def written_whole(path, folder=False):
             os.close(handle)
             temporary = Path(name)
         yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, (0o777 if folder else 0o666) & ~mask)  # temporary files are private, but others may read the result
         put_in_place(temporary, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
@@ -58,8 +57,14 @@ def _remove(path):
 
 
 def put_in_place(temporary, path):
-    """Flush a file, or a folder of files, to disk and rename it to ``path``, on the same disk."""
+    """Flush a file, or a folder of files, to disk and rename it to ``path``, on the same disk.
+
+    Temporary files are private, and so are those of safetensors. The result has the permissions of any new file.
+    """
+    mask = os.umask(0)
+    os.umask(mask)
     for written in (temporary, *temporary.rglob("*")):
+        written.chmod((0o777 if written.is_dir() else 0o666) & ~mask)
         _flush(written)
     os.replace(temporary, path)
     _flush(path.parent)
@@ -78,7 +83,7 @@ def remove_folder(path):
     if path.is_symlink():  # what it leads to stays
         path.unlink()
         return
-    doomed = path.with_name(f".{path.name}.removed.tmp")
+    doomed = path.with_name(f".{path.name}.removed{TEMPORARY}")
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(path, doomed)
     shutil.rmtree(doomed)
@@ -86,12 +91,12 @@ def remove_folder(path):
 
 def is_temporary(path):
     """Whether a path has the name of a temporary file or folder."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+    return path.name.startswith(".") and path.name.endswith(TEMPORARY)
 
 
 def remove_temporaries(folder):
     """Remove temporary files of killed programs from a folder that no other program writes into."""
-    for path in filter(is_temporary, list(folder.glob(".*"))):
+    for path in list(folder.glob(f".*{TEMPORARY}")):
         _remove(path)
 
 
@@ -114,6 +119,12 @@ def read_json(path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path} as JSON: {error}; restore it") from error
+
+
+def check_ours(path, mark):
+    """Raise an ``InputError`` if a file is there that lacks our mark, and so is another program's."""
+    if os.path.lexists(path) and not (path.is_file() and mark.encode() in path.read_bytes()):
+        raise InputError(f"{path} is not of this program; move it away, or name another --output_dir")
 
 
 def check_folder(path, what):

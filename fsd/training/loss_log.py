@@ -98,7 +98,8 @@ class LossLog:
         progress = f"loss {means['total']:.4g}, {rate:.1f} examples/s"
         bar.set_postfix_str(progress)
         if bar.disable:
-            left = duration((self.run.steps - step) * seconds * self.run.batch_size / max(self.examples, 1))
+            updates = self.batches / self.run.settings.gradient_accumulation_steps
+            left = duration((self.run.steps - step) * seconds / updates)
             logger.info("step %d of %d: %s, %s left", step, self.run.steps, progress, left)
         self.tracker.scalars("train", means, step)
         self.tracker.scalars("train", {"learning_rate": self.learning_rate, "examples_per_second": rate}, step)

@@ -108,6 +108,9 @@ class TeacherCache:
         names, partial = self.missing, self.folder / ".partial"
         if damaged := [name for name in names if os.path.lexists(self._path(name))]:
             logger.warning("%s: damaged or incomplete: %s; made again", self.folder, ", ".join(damaged))
+        for path in (self.folder / "cache.json", *map(self._path, names)):
+            if path.is_dir():
+                raise InputError(f"--cache_teacher: {path} is a folder; move it away")
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
@@ -117,9 +120,7 @@ class TeacherCache:
                 array.flush()
             sums = self._checksums() | {name: file_hash(partial / f"{name}.npy") for name in names}
             for name in names:
-                _make_way(self._path(name))
                 put_in_place(partial / f"{name}.npy", self._path(name))
-            _make_way(self.folder / "cache.json")
             write_json(self.folder / "cache.json", self.facts | {"sha256": sums})
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -158,9 +159,9 @@ class TeacherCache:
                 with autocast(self.dataset.device, self.precision):
                     logits, hidden = forward(self.teacher, self.dataset.batch(indices, cut_to_longest=cut), layers)
                 if "logits" in arrays:
-                    arrays["logits"][indices] = logits.half().cpu().numpy()
+                    arrays["logits"][indices] = _in_half(logits)
                 for layer in layers:
-                    stored, rows = arrays[_entry(layer)], hidden[layer].half().cpu().numpy()
+                    stored, rows = arrays[_entry(layer)], _in_half(hidden[layer])
                     for row, example in zip(rows, indices.tolist(), strict=True):
                         start, end = self.bounds[example], self.bounds[example + 1]
                         stored[start:end] = row[: end - start]
@@ -216,10 +217,12 @@ def _entry(layer):
     return f"hidden_states_{layer}"
 
 
-def _make_way(path):
-    """Remove a folder that stands where a file belongs."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+def _in_half(values):
+    """Outputs of the teacher as an array in half precision."""
+    rows = values.half().cpu().numpy()
+    if not np.isfinite(rows).all():
+        raise InputError("--cache_teacher: an output of the teacher is not finite in half precision; leave --cache_teacher out")
+    return rows
 
 
 def _mapped(path, shape):

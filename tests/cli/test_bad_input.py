@@ -68,7 +68,7 @@ def test_numbers_and_flags_out_of_range(refused, flag, value, expected):
 
 
 @pytest.mark.parametrize("flags, expected", [
-    ({"task_name": "RTF"}, "--task_name 'RTF'"),
+    ({"task_name": "RTF"}, "'RTF' is not a GLUE task"),
     ({"data_dir": "nowhere"}, "--data_dir nowhere"),
     ({"model_name_or_path": "no/such/teacher"}, "--model_name_or_path no/such/teacher: there is no such folder"),
     ({"model_name_or_path": None}, "--model_name_or_path"),

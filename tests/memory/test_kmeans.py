@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 
 from fsd.memory import feature_source
 from fsd.memory.clustering_plan import Plan
-from fsd.memory.clustering_state import State
+from fsd.memory.clustering_state import State, load_state, save_state
 from fsd.memory.feature_source import FeatureSource
 from fsd.memory.kmeans import refill_moves
 from fsd.memory.streaming_kmeans import cluster, lloyd_pass
@@ -122,6 +122,18 @@ def test_clusters_emptied_by_a_pass_are_refilled_from_the_farthest(size):
     assert torch.equal(counts, after.counts)
     torch.testing.assert_close(after.centroids.double(), means, rtol=1e-6, atol=1e-6)  # float32 rounding of the centroids
     assert after.inertia == pytest.approx(inertia, rel=1e-6)  # squares are rounded to float32 before they are summed
+
+
+def test_a_state_whose_values_have_changed_is_refused(tmp_path):
+    state = State(torch.zeros(9), torch.arange(5), inertia=1.0)
+    save_state(tmp_path / "state", state, [])
+    loaded, history = load_state(tmp_path / "state", "cpu")
+    assert torch.equal(loaded.offset, state.offset) and torch.equal(loaded.assignment, state.assignment) and history == []
+    content = bytearray((tmp_path / "state").read_bytes())
+    content[-1] ^= 0x40
+    (tmp_path / "state").write_bytes(content)
+    with pytest.raises(InputError, match="have changed since it was written; remove it to start again"):
+        load_state(tmp_path / "state", "cpu")
 
 
 def test_one_example_over_and_over():

@@ -8,6 +8,7 @@ import pytest
 from fsd.records.checkpoints import keep_newest
 from fsd.records.model_card import write_model_card
 from fsd.records.output_folder import CARD_MARK, check_eval_results, check_output_dir, checkpoints, remove_previous_run
+from fsd.records.resuming import locked_output_dir
 from fsd.system.errors import InputError
 from fsd.system.files import remove_folder
 
@@ -21,21 +22,34 @@ def folder(tmp_path):
     (tmp_path / "out/checkpoint-40").mkdir()
     (tmp_path / "out/checkpoint-40/trainer_state.json").write_text("{}")
     (tmp_path / "out/predictions").mkdir()
-    for name in ("predictions/RTE.tsv", "predictions/mine.tsv", "config.json", "training_args.json", "notes.txt"):
+    for name in ("predictions/RTE.tsv", "predictions/mine.tsv", "predictions/CoLA.tsv", "config.json", "vocab.txt", "notes.txt"):
         (tmp_path / "out" / name).write_text("x")
+    (tmp_path / "out/training_args.json").write_text('{"run": "x", "settings": {}, "task": {"name": "RTE"}}')
     return tmp_path / "out"
 
 
 def test_another_programs_checkpoint_and_the_users_files_stay(folder):
     remove_previous_run(folder)
     left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert left == {"checkpoint-40/trainer_state.json", "predictions/mine.tsv", "notes.txt"}
+    assert left == {"checkpoint-40/trainer_state.json", "predictions/mine.tsv", "predictions/CoLA.tsv", "vocab.txt", "notes.txt"}
 
 
 def test_a_folder_of_predictions_goes_when_it_is_empty(folder):
-    (folder / "predictions/mine.tsv").unlink()
+    for name in ("mine", "CoLA"):
+        (folder / f"predictions/{name}.tsv").unlink()
     remove_previous_run(folder)
     assert not (folder / "predictions").exists()
+
+
+def test_of_temporary_files_only_ours_go(folder):
+    for name in (".notes.tmp", ".cache.tmp/thesis.txt", "predictions/.x.tmp", ".config.json.backup.tmp", "mine.fsd-tmp"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+    before = set(folder.rglob("*"))
+    (folder / ".config.json.abc.fsd-tmp").write_text("half")
+    with locked_output_dir(folder):
+        pass
+    assert set(folder.rglob("*")) == before
 
 
 def test_only_checkpoints_of_ours_are_counted_and_removed(folder):

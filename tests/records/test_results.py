@@ -92,6 +92,20 @@ def test_an_evaluation_whose_scores_have_no_place_writes_nothing(row_of, run_scr
     assert not list(tmp_path.rglob("eval_results.txt"))
 
 
+@pytest.mark.parametrize("name, flag", [("eval_results.txt", "--do_eval"), ("predictions/RTE.tsv", "--do_predict")])
+def test_an_evaluation_leaves_files_of_others(row_of, run_script, toy_glue, tmp_path, name, flag):
+    row_of("scripts/finetune_teacher.py", "teacher", "--max_steps", 1)
+    place = tmp_path / "out/teacher" / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("mine")
+    command = ["scripts/finetune_teacher.py", "--data_dir", toy_glue, "--task_name", "RTE", "--do_lower_case", "--max_seq_length",
+               24, "--output_dir", "out/teacher", flag]
+    refused = run_script(*command)
+    assert refused.status == 2 and name.split("/")[-1] in refused.last_line and place.read_text() == "mine"
+    place.unlink()
+    assert run_script(*command).status == run_script(*command).status == 0 and place.read_text() != "mine"
+
+
 def test_a_file_with_fewer_columns_is_read_and_gets_the_new_header(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("method,task,run\nKD,RTE,first\n\"FSD_I\",RTE,second")

@@ -59,6 +59,17 @@ def test_all_figures_are_files_of_pictures(run_script, monkeypatch, tmp_path):
     assert events.Images("figure3")[0].step == 21 and events.Images("figure3")[0].width == 40 * style.WIDTH
 
 
+@pytest.mark.parametrize("name", ["scores.png", "figure7.pdf", "report.html"])
+def test_files_of_others_are_not_replaced(partial, run_script, name):
+    assert make_figures(run_script, partial).status == make_figures(run_script, partial).status == 0
+    (partial / "figures" / name).write_bytes(b"mine")
+    before = (partial / "figures/scores.pdf").stat().st_mtime_ns
+    refused = make_figures(run_script, partial)
+    assert refused.status == 2 and f"{name} is not of this program" in refused.last_line
+    assert (partial / "figures" / name).read_bytes() == b"mine"
+    assert (partial / "figures/scores.pdf").stat().st_mtime_ns == before
+
+
 def test_partial_data_gives_what_it_has(partial, run_script):
     ended = make_figures(run_script, partial, "--run_file", partial / "elsewhere")
     assert ended.status == 0, ended.err
@@ -90,7 +101,10 @@ def test_an_empty_folder_and_no_folder(run_script, tmp_path):
     ("relations", {"inter_cosine": 1}),
     ("cka", {"map": [[1, 2]], "mean_diagonal": 1, "shuffled_mean_diagonal": 1}), ("cka", {"map": [[1.0]]}),
     ("layers", {"map": [[1, 2], [1]]}), ("layers", {"map": []}), ("layers", {"map": [[float("nan")]]}),
-    ("curves", {"step": [1, 2], "inter_euclidean": [1, 2]}),
+    ("curves", {"step": [1, 2], "inter_euclidean": [1, 2]}), ("run", ["r"]), ("teacher_hash", {"a": 1}),
+    ("cka", {"map": [[1.0]], "mean_diagonal": 1, "shuffled_mean_diagonal": 1, "chance_mean_diagonal": "x"}),
+    ("cka", {"map": [[1.0]], "mean_diagonal": 1, "shuffled_mean_diagonal": 1, "split": ["dev"]}),
+    ("layers", {"map": [[1.0]], "chance_map": "x"}),
 ])
 def test_a_damaged_analysis_is_one_line(partial, run_script, part, value):
     (path,) = (partial / "analysis").iterdir()

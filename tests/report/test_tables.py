@@ -290,6 +290,8 @@ def test_a_cell_that_was_run_again_counts_once(repro):
     ("tables/table3.md", "# my table", "tables/table3.md is not of this program"),
     ("benchmark.json", '{"tables": {}}', "benchmark.json has no table of methods"),
     ("benchmark.json", "[", "benchmark.json as JSON"),
+    ("benchmark.json", '{"tables": {"methods": [{"size": "s", "method": "KD", "options": "", "ms": 1, "ratio": 0}]}}',
+     "benchmark.json has no table of methods"),
 ])
 def test_what_is_wrong_is_told_in_one_line(repro, run_script, name, content, message):
     folder = repro([row("KD", 1, acc=0.6)])

@@ -96,6 +96,9 @@ BAD = {
     "a finer grid without factors": (HEAD + KD + "grid = {alpha = [{of = 'KD.alpha'}]}", "a finer grid is written"),
     "a finer grid of a number": (HEAD + KD + "grid = {alpha = [{of = 1, times = [1]}]}", "a finer grid is written"),
     "a finer grid with factors that are texts": (HEAD + KD + "grid = {alpha = [{of = 'KD.alpha', times = ['1']}]}", "finer grid"),
+    "multiples of a name": (
+        HEAD + FSD_I + "grid = {similarity = ['gram']}\n" + FSD_I + "grid = {beta = [{of = 'FSD_I.similarity', times = [3.5]}]}",
+        "FSD_I.similarity is not a number"),
     "a finer grid with an unknown key": (HEAD + KD + "grid = {alpha = [{of = 'KD.alpha', time = [1]}]}", "'time'"),
     "a finer grid that leaves the range":
         (HEAD + KD + "grid = {alpha = [0.5]}\n" + KD + "grid = {alpha = [{of = 'KD.alpha', times = [3, 4]}]}", "out of range"),

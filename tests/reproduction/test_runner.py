@@ -257,6 +257,8 @@ def test_the_lines_of_dry_runs_do_the_whole_experiment(lab):
     (["--tasks", "MRPC"], "--tasks: MRPC is not in the experiment, which has RTE"),
     (["--methods", "PKD"], "--methods: PKD is not in the experiment"), (["--seeds", "3"], "--seeds: 3 is not in the experiment"),
     (["--jobs", "0"], "--jobs"), (["--chosen", "none.toml"], "none.toml: cannot read it as TOML"),
+    (["--chosen", "none.toml", "--select_on", "dev"], "--select_on is for a search"),
+    (["--seconds_per_step", "1"], "--seconds_per_step needs --dry_run"),
 ])
 def test_bad_flags_are_told_in_one_line(lab, flags, words):
     finished = lab.run(*flags)

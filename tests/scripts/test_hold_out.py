@@ -46,6 +46,18 @@ def test_the_split_tells_its_source(splits, toy_glue):
     assert records[0]["source"] == records[1]["source"] and [record["seed"] for record in records] == [1, 2]
 
 
+def test_a_lone_carriage_return_ends_a_row_here_too(run_script, tmp_path):
+    (tmp_path / "glue/RTE").mkdir(parents=True)
+    rows = [f"{at}\tfirst {at}\tsecond\tentailment" for at in range(4)]
+    text = "index\tsentence1\tsentence2\tlabel\n" + "\n".join(rows[:2]) + "\r" + "\r\n".join(rows[2:]) + "\n"
+    (tmp_path / "glue/RTE/train.tsv").write_bytes(text.encode())
+    ended = run_script("scripts/hold_out.py", "--data_dir", tmp_path / "glue", "--task_name", "RTE", "--output_dir",
+                       tmp_path / "held", "--share", 0.5)
+    assert ended.status == 0 and ended.out.count(": 2 examples") == 2, ended.out + ended.err
+    parts = [(tmp_path / f"held/RTE/{name}.tsv").read_text().splitlines()[1:] for name in ("train", "dev")]
+    assert sorted(sum(parts, [])) == rows
+
+
 def test_a_teacher_that_has_seen_the_held_out_rows_is_refused(run_script, splits, finetune, toy_glue, tmp_path):
     first, second = splits
     for seen, words in ((toy_glue, "all of the file"), (second, "another split of the file")):

@@ -26,7 +26,7 @@ def listing(folder):
     return found
 
 
-TEMPORARY = re.compile(r"\.tmp$|(^|/)\.saving-|\.partial$")
+TEMPORARY = re.compile(r"\.fsd-tmp$|(^|/)\.saving-|\.partial$")
 MAY_CHANGE = re.compile(r"(^|/)(cached_encodings|cache|new-cache|runs)(/|$)|\.lock$")
 NAMES_SOMETHING = re.compile(r"--\w|[\w.-]+\.(tsv|json|safetensors|csv|txt|npy|png)\b|/")
 DIVERGED = re.compile(r"lower --learning_rate|not finite")

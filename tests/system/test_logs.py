@@ -73,3 +73,38 @@ def test_a_log_that_cannot_be_written_costs_the_log_alone(command, unheard, tmp_
 
 def test_an_error_that_cannot_be_told_keeps_its_status(command, unheard, tmp_path):
     assert unheard([*command, "--beta", "-1"]) == 2 and not (tmp_path / "out").exists()
+
+
+OUTPUT = """
+import sys
+from fsd.system.errors import exit_on_input_error
+
+def main():
+    if sys.argv[1] == "out of memory":
+        import torch
+        torch.empty(10**15)
+    print("line\\n" * int(sys.argv[1]))
+
+exit_on_input_error(main)
+"""
+
+
+@pytest.mark.parametrize("lines", ["1", "100000"])
+def test_an_output_that_nobody_reads_ends_the_program_without_a_word(lines):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run([sys.executable, "-c", OUTPUT, lines], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")  # as the shell tells an end by SIGPIPE
+
+
+def test_an_output_that_cannot_be_written_is_one_line():
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run([sys.executable, "-c", OUTPUT, "1"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1 and "No space left" in ended.stderr
+
+
+def test_memory_that_does_not_suffice_is_one_line():
+    ended = subprocess.run([sys.executable, "-c", OUTPUT, "out of memory"], stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1
+    assert "error: out of memory: " in ended.stderr and "take smaller batches" in ended.stderr

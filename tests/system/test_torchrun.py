@@ -12,6 +12,9 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file
 
+from fsd.system.devices import pick_device
+from fsd.system.errors import InputError
+
 LENGTH = 24
 
 
@@ -74,7 +77,7 @@ def test_two_processes_write_what_one_does(run_script, torchrun, flags, tmp_path
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     rows = list(csv.DictReader(open(tmp_path / "results.csv", newline="")))
     assert [row["batch_size"] for row in rows] == ["16", "16"] and rows[0]["acc"] == rows[1]["acc"]
-    assert len(list((tmp_path / "runs").iterdir())) == 4 and not list(tmp_path.rglob("*.tmp"))
+    assert len(list((tmp_path / "runs").iterdir())) == 4 and not list(tmp_path.rglob("*.fsd-tmp"))
 
 
 LOSES_ONE = """
@@ -146,6 +149,15 @@ def test_a_variable_of_torchruns_that_is_no_number_of_its_range_is_told(run_scri
         monkeypatch.setenv(variable, content)
     finished = run_script("run_glue_intra_inter.py", *sum(flags, []), "--output_dir", "out")
     assert finished.status == 2 and f"{name} is '{value}' in the environment" in finished.err
+
+
+def test_a_local_rank_that_is_no_number_is_told_where_there_are_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    sound = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "x", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    for variable, content in sound.items():
+        monkeypatch.setenv(variable, content)
+    with pytest.raises(InputError, match="LOCAL_RANK is 'x' in the environment"):
+        pick_device()
 
 
 @pytest.mark.parametrize("environment", [{"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}, {"RANK": "3"}])

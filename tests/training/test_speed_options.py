@@ -184,13 +184,25 @@ def test_flipped_bytes_are_found_and_only_their_entry_is_made_again(filled, capl
     assert torch.equal(filled()[1], expected) and not caplog.records
 
 
+def test_outputs_beyond_half_precision_are_told(dataset, teacher):
+    with torch.no_grad():
+        teacher.bert.encoder.layer[2].output.LayerNorm.weight.mul_(1e6)
+    with pytest.raises(InputError, match="not finite in half precision; leave --cache_teacher out"):
+        TeacherCache("ram", teacher, "", dataset, [3], True).fill()
+
+
 @pytest.mark.parametrize("name", ["hidden_states_3.npy", "cache.json"])
-def test_a_folder_or_a_pipe_in_place_of_a_file_is_replaced(filled, name):
+def test_a_pipe_in_place_of_a_file_is_replaced_and_a_folder_is_refused(filled, name):
     cache, expected = filled()
-    for make in (os.mkdir, os.mkfifo):
-        (cache.folder / name).unlink()
-        make(cache.folder / name)
-        assert torch.equal(filled()[1], expected) and (cache.folder / name).is_file()
+    (cache.folder / name).unlink()
+    os.mkfifo(cache.folder / name)
+    assert torch.equal(filled()[1], expected) and (cache.folder / name).is_file()
+    (cache.folder / name).unlink()
+    (cache.folder / name).mkdir()
+    (cache.folder / name / "mine").write_text("mine")
+    with pytest.raises(InputError, match="is a folder; move it away"):
+        filled()
+    assert (cache.folder / name / "mine").read_text() == "mine"
 
 
 def test_what_a_killed_run_left_is_not_read(dataset, teacher, tmp_path, monkeypatch):

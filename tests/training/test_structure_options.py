@@ -91,6 +91,8 @@ def test_each_similarity_trains_a_student_of_its_own(train, tmp_path, flags):
 @pytest.mark.parametrize(("script", "flags", "words"), [
     ("run_glue_intra_inter.py", ["--similarity", "gram", "--beta", 0], "--similarity gram: no structure has a weight"),
     ("run_glue_global.py", ["--similarity", "gram", "--beta", 0], "--similarity gram: no structure has a weight"),
+    ("run_glue_global.py", ["--do_layerwise", "--teacher_memory_path", "m"], "--do_layerwise: L_I and L_L have weight 0"),
+    ("run_glue_all.py", ["--do_layerwise", "--beta", 0], "--do_layerwise: L_I and L_L have weight 0"),
     ("run_glue_all.py", ["--similarity", "gram", "--gamma_i", 0, "--gamma_l", 0, "--gamma_g", 0], "no structure has a weight"),
     ("run_glue_intra_inter.py", ["--similarity", "gram", "--debiased"], "--debiased is a form of CKA, and --similarity gram"),
     ("run_glue_intra_inter.py", ["--similarity", "procrustes", "--internal", "--released_intra"],

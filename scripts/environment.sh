@@ -4,7 +4,7 @@
 # PYTHON=… names another interpreter. If .venv has another Python version, the new one goes to .venv-3.12 (for example).
 # A half-made environment is made again. One whose pins have changed is brought up to date. A complete one stays as it is.
 
-PROJECT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+PROJECT=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
 stop() {
     echo "${0##*/}: error: $1" >&2

@@ -10,7 +10,7 @@
 # structure is so small that FSD_G is nearly KD.
 set -euo pipefail
 
-SCRIPTS=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+SCRIPTS=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$SCRIPTS/environment.sh"
 
 TASK=${TASK:-CoLA}

@@ -4,7 +4,7 @@
 # Every setting, here and in the scripts, can come from the environment: BETA=5 SEED=1 bash scripts/fsd_i.sh RTE
 # A relative path starts at the folder where you call the script. The default paths lie in the project's folder.
 
-PROJECT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+PROJECT=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 NAME=$(basename -- "$0" .sh)
 
 shopt -s nocasematch

@@ -56,7 +56,7 @@ def number(kind, minimum=-math.inf, maximum=None, above=None):
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {'a whole' if kind is int else 'a'} number") from None
-        if not (math.isfinite(value) and minimum <= value <= maximum and (above is None or value > above)):
+        if not (minimum <= value <= maximum and (above is None or value > above)):  # which holds for no NaN
             low = f"above {above} and " if above is not None else f"at least {minimum} and " if minimum > -math.inf else ""
             raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {low}at most {maximum}")
         return value

@@ -123,7 +123,7 @@ def row_flags(row):
     """The flags of a results row; an empty dictionary for a row of an older version."""
     try:
         flags = json.loads(row["flags"] or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return flags if isinstance(flags, dict) else {}
 

@@ -57,6 +57,7 @@ def change_config(folder, **values):
     ("alpha", "1.5", "at most 1"), ("alpha", "nan", "out of range"), ("beta", "-1", "at least 0"),
     ("beta", "inf", "out of range"), ("temperature", "0", "above 0"), ("learning_rate", "0", "above 0"),
     ("learning_rate", "fast", "not a number"), ("max_steps", "0", "at least 1"), ("max_seq_length", "2", "at least 8"),
+    ("seed", "1" + 400 * "0", "out of range"),
     ("per_gpu_train_batch_size", "0", "at least 1"), ("per_gpu_train_batch_size", "2.5", "not a whole number"),
     ("num_train_epochs", "nan", "out of range"), ("max_grad_norm", "-1", "above 0"), ("seed", "-3", "at least 0"),
     ("logging_steps", "0", "at least 1"), ("warmup_steps", "-1", "at least 0"), ("max_train_samples", "0", "at least 1"),

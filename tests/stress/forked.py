@@ -17,6 +17,7 @@ def be_program(script, arguments, crashed):
     """Run ``script`` (a path in the project) as ``__main__`` and exit with its status, or with ``crashed`` after a traceback."""
     sys.argv, status = [str(ROOT / script), *map(str, arguments)], 0
     try:
+        sys.path.insert(0, str((ROOT / script).parent))  # where the interpreter looks for a script's own modules
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)

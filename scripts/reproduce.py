@@ -20,6 +20,7 @@ from pathlib import Path
 from fsd.cli.parser import Parser, number
 from fsd.glue.files import find_split
 from fsd.glue.tasks import find_task
+from fsd.models.hub import find_model
 from fsd.records.results import check_results_file
 from fsd.reproduction.chosen import SELECTIONS, read_chosen
 from fsd.reproduction.experiment_file import read_experiment
@@ -48,7 +49,8 @@ def parse():
     parser.add_argument("--chosen", help="take the settings of this chosen.toml and skip the search")
     parser.add_argument("--jobs", type=number(int, 1),
         help="runs side by side: on CPUs, which share out the threads, or on each GPU (default: 1)")
-    parser.add_argument("--keep_students", action="store_true", help="keep the weights of the final students")
+    parser.add_argument("--keep_students", action="store_true",
+        help="keep the weights of the final students that this call trains")
     parser.add_argument("--cuda_graphs", action="store_true",
         help="train with --cuda_graphs where it works: faster with a small model and few runs side by side")
     parser.add_argument("--dry_run", action="store_true",
@@ -85,6 +87,7 @@ def main():
 
     from fsd.reproduction.cells import Workplace
     from fsd.reproduction.plan import Plan
+    from fsd.reproduction.sources import check_sources
     from fsd.system.devices import pick_device
 
     if args.cuda_graphs:
@@ -92,6 +95,7 @@ def main():
     workplace = Workplace(
         experiment, args.data_dir, args.model_name_or_path, args.output_dir, args.select_on == "dev", args.cuda_graphs
     )
+    check_sources(workplace, tasks)
     plan = Plan(workplace, tasks, methods, seeds, given, selected_on)
     with start_logging():
         if args.dry_run:
@@ -116,6 +120,7 @@ def run(plan, args):
     from fsd.reproduction.runner import Runner, counts_table, slots_of
     from fsd.reproduction.timing import Rates
 
+    find_model(args.model_name_or_path, "--model_name_or_path")
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / ".lock"

@@ -134,10 +134,7 @@ def parse_run(parser):
         if not args.do_train:
             raise InputError("--push_to_hub needs --do_train: with --resume, a finished run is uploaded as it is")
         check_push(args.push_to_hub)
-    if args.fp16 and args.bf16:
-        raise InputError("--fp16 and --bf16 exclude each other: leave one of them out")
-    if args.group_by_length and not args.mask_padding:
-        raise InputError("--group_by_length needs --mask_padding: at full length it would gain nothing")
+    check_training_flags(args)
     if args.compile and args.do_train:
         check_compiler()
     if args.cuda_graphs and args.do_train:
@@ -147,6 +144,14 @@ def parse_run(parser):
     else:
         check_saved(args)
     return args
+
+
+def check_training_flags(args):
+    """Refuse flags of a training run that contradict each other."""
+    if args.fp16 and args.bf16:
+        raise InputError("--fp16 and --bf16 exclude each other: leave one of them out")
+    if args.group_by_length and not args.mask_padding:
+        raise InputError("--group_by_length needs --mask_padding: at full length it would gain nothing")
 
 
 def warn_of_flags_without_effect(args, *names):

@@ -14,6 +14,7 @@ from fsd.glue.metrics import main_metric
 from fsd.glue.tasks import find_task
 from fsd.records.output_folder import RECORD_FILE
 from fsd.reproduction.experiment import of_task
+from fsd.reproduction.experiment_file import OF_STUDENTS
 from fsd.reproduction.programs import WITH_MEMORY, flag_names, identity, program_of, words
 from fsd.system.errors import InputError
 from fsd.system.files import read_json
@@ -114,8 +115,11 @@ class Workplace:
     def teacher(self, place, task):
         """The cell of a task's teacher. Its folder tells its settings, as experiments may share the output folder."""
         flags = self.flags("teacher", task, of_task(self.experiment.teacher, task))
-        given = ("--task_name", task, "--data_dir", "", "--output_dir", "", *words(flags), "--seed", str(TEACHER_SEED))
-        identified = identity("teacher", given)
+        given = (*words(flags), "--seed", str(TEACHER_SEED))
+        try:
+            identified = identity("teacher", task, given)
+        except InputError as error:
+            raise InputError(f"the teacher of {task}: {error}") from error
         name = f"{place}/{task}/teacher-{json_hash(identified)[:8]}"
         folder = self.output_dir / name
         command = ("scripts/finetune_teacher.py", "--model_name_or_path", self.base, "--do_train", "--do_eval",
@@ -126,7 +130,7 @@ class Workplace:
 
     def memory(self, place, task, student_flags):
         """The cell of a task's teacher memory, with the padding mode and length of a student."""
-        shared = {name: student_flags[name] for name in ("mask_padding", "max_seq_length")}
+        shared = {name: student_flags[name] for name in OF_STUDENTS}
         flags = self.flags("memory", task, of_task(self.experiment.memory, task), shared)
         teacher = self.teacher(place, task)
         name = f"{place}/{task}/memory-{json_hash([teacher.flags, flags])[:8]}"
@@ -153,7 +157,7 @@ class Workplace:
         if caches:
             given += ["--cache_teacher", str(self.output_dir / place / task / "cache")]
         try:
-            identified = identity(method, ("--task_name", task, "--data_dir", "", "--output_dir", "", *given))
+            identified = identity(method, task, tuple(given))
         except InputError as error:
             raise InputError(f"{method} on {task}: {error}") from error
         if method in WITH_MEMORY:

@@ -32,18 +32,18 @@ def read_chosen(path):
         raise InputError(f"{path}: {error}") from error
 
 
-def write_chosen(path, chosen, selected_on, tasks, methods):
-    """Write the chosen values as TOML. Of these tasks and methods, what an earlier call left there is replaced.
+def write_chosen(path, chosen, selected_on):
+    """Write the chosen values (task → method → flag → value) as TOML.
 
-    Values of other tasks and methods stay, if the same data selected them.
+    Values that an earlier call left there stay until new ones are chosen for their task and method. Those that other data
+    selected go with the first new ones. Where nothing changes, the file stays as it is.
     """
-    merged = {}
-    if path.exists():
-        before, earlier = read_chosen(path)
-        merged = earlier if before == selected_on else {}
-    for task in tasks:
-        kept = {method: values for method, values in merged.get(task, {}).items() if method not in methods}
-        merged[task] = kept | chosen.get(task, {})
+    before, earlier = read_chosen(path) if path.exists() else (selected_on, {})
+    merged = dict(earlier) if before == selected_on else {}
+    for task, of_task in chosen.items():
+        merged[task] = merged.get(task, {}) | of_task
+    if path.exists() and (not any(chosen.values()) or (before, earlier) == (selected_on, merged)):
+        return
     lines = ["# The settings that the search chose. reproduce.py --chosen takes this file.", f'selected_on = "{selected_on}"', ""]
     for task, of_task in merged.items():
         for method, values in of_task.items():

@@ -22,9 +22,12 @@ class Stage:
 
     def candidates(self, task):
         """The settings to try, as dictionaries with references in them."""
-        grid = self.grid.get(task, self.grid[""])
-        values = [[value for entry in entries for value in expanded(entry)] for entries in grid.values()]
-        return [point | dict(zip(grid, combination, strict=True)) for point in self.points for combination in product(*values)]
+        settings = []
+        for point in self.points:
+            entries = {flag: [entry] for flag, entry in point.items()} | self.grid.get(task, self.grid[""])
+            values = [[value for entry in of_flag for value in expanded(entry)] for of_flag in entries.values()]
+            settings += [dict(zip(entries, combination, strict=True)) for combination in product(*values)]
+        return settings
 
     @property
     def chosen_flags(self):

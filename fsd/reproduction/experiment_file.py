@@ -13,6 +13,7 @@ from fsd.system.errors import InputError
 REFERENCE = re.compile(r"([\w-]+)\.(\w+)")  # "FSD_I.beta": the value that another method's search chose
 KEYS = {"tasks", "methods", "seeds", "settings", "teacher", "memory", "stages", "variants"}
 STAGE_KEYS = {"method", "grid", "points", "keep", "tasks"}
+OF_STUDENTS = ("mask_padding", "max_seq_length")  # a memory and the students that learn from it share these
 MOST_SETTINGS = 10_000  # of a stage; more would never be trained
 
 
@@ -80,6 +81,8 @@ def read_stage(table, where, tasks):
     refuse_unknown(of_tasks, of_tasks, f"{where}, tasks")
     for name, own in of_tasks.items():
         task = task_named(name, f"{where}, tasks", tasks)
+        if task in grid:
+            raise InputError(f"{where}, tasks names {task} twice")
         refuse_unknown(own, {"grid"}, f"{where}, tasks.{name}")
         refuse_unknown(own.get("grid", {}), flag_names(method), f"{where}, tasks.{name}.grid")
         grid[task] = shared | own.get("grid", {})
@@ -115,7 +118,8 @@ def check_values(stages, possible, where):
             raise InputError(f"{where} refers to {'.'.join(reference)}, which no earlier stage chooses in all of its settings")
     for task, grid in stage.grid.items():
         sizes = [sum(len(expanded(entry)) for entry in values) for values in grid.values()]
-        if (size := prod(sizes) * len(stage.points)) > MOST_SETTINGS:
+        of_points = sum(prod(len(expanded(entry)) for entry in point.values()) for point in stage.points)
+        if (size := prod(sizes) * of_points) > MOST_SETTINGS:
             raise InputError(f"{where}: {size} settings to try{task and ' on '}{task}; a stage may have {MOST_SETTINGS}")
     found = {}
     for flag, entry in stage.entries:
@@ -177,11 +181,16 @@ def flags_by_task(content, key, methods, tasks):
     flags = {"": {name: value for name, value in table.items() if not isinstance(value, dict)}}
     for name, own in table.items():
         if isinstance(own, dict):
-            flags[task_named(name, key, tasks)] = own
+            task = task_named(name, key, tasks)
+            if task in flags:
+                raise InputError(f"{key} names {task} twice")
+            flags[task] = own
     known = set().union(*(flag_names(method) for method in methods))
     for task, own in flags.items():
         where = f"{key}.{task}" if task else key
         refuse_unknown(own, known, where)
+        if shared := [name for name in OF_STUDENTS if key == "memory" and name in own]:
+            raise InputError(f"{where}: {shared[0]}: a memory takes it from its students; set it in settings")
         check_flags(own, methods, where)
     return flags
 

@@ -24,7 +24,7 @@ class Progress:
             search has not chosen it yet.
         chosen: task → method → flag → value.
         stuck: "TASK/METHOD" → why the search chose nothing for it and never will.
-        leftovers: the students that are done and still have their weights.
+        leftovers: the search's students that are done and still have their weights.
         seen: names of the splits, teachers and memories that are counted already.
     """
 
@@ -193,6 +193,11 @@ class Plan:
         decided = [method for method in self.methods if method not in undecided]
         return {method: self._taken(method, kept | chosen.get(method, {})) for method in decided}, undecided
 
+    def _variants(self, method):
+        """The experiment's variants as far as a method has their flags; none is there twice."""
+        of_method = [self._taken(method, variant) for variant in self.workplace.experiment.variants]
+        return [own for number, own in enumerate(of_method) if own not in of_method[:number]]
+
     @staticmethod
     def _taken(method, values):
         return {flag: value for flag, value in values.items() if flag in flag_names(method)}
@@ -209,11 +214,7 @@ class Plan:
         base = self._taken(stage.method, kept | chosen.get(stage.method, {}))
 
         def value(entry):
-            factor = 1
-            if isinstance(entry, tuple):
-                entry, factor = entry
-            elif isinstance(entry, dict):
-                entry, factor = entry["of"], entry["times"][0]
+            entry, factor = entry if isinstance(entry, tuple) else (entry, 1)
             if reference_of(entry) is None:
                 return entry
             method, flag = reference_of(entry)
@@ -231,7 +232,7 @@ class Plan:
         """Collect and return the final cells that are not done."""
         rest = []
         for method in self.methods:
-            for variant in self.workplace.experiment.variants:
+            for variant in self._variants(method):
                 if method in undecided:
                     progress.count(FINAL, "all", len(self.seeds))
                     progress.to_come += [(FINAL, task, method, None)] * len(self.seeds)
@@ -241,8 +242,6 @@ class Plan:
                     progress.count(FINAL, "all")
                     if self.is_done(cell):
                         progress.count(FINAL, "done")
-                        if (cell.folder / WEIGHTS).exists():
-                            progress.leftovers.append(cell)
                     elif cell.name in failed:
                         progress.count(FINAL, "failed")
                     else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from fsd.cli.arguments import all_parser, baseline_parser, finetuning_parser, global_parser, intra_inter_parser, memory_parser
-from fsd.cli.checks import settle_baseline
+from fsd.cli.checks import check_training_flags, settle_baseline
 from fsd.cli.settings import WITHOUT_INFLUENCE, identifying_flags
 from fsd.cli.structure_flags import MEMORY_FLAGS, check_structures
 
@@ -110,13 +110,15 @@ def words(flags):
 
 
 @cache
-def identity(method, arguments):
-    """The flags that identify a run of these words of a command line, a tuple, as its results row keeps them.
+def identity(method, task, arguments):
+    """The flags that identify a run on a task with these words of a command line, a tuple, as its results row keeps them.
 
     Raises:
         InputError: the program would refuse them beside each other.
     """
-    args = parser_of(method).parse_args(arguments, Namespace())
+    paths = ("--data_dir", ".", "--output_dir", ".")  # which identify no run
+    args = parser_of(method).parse_args(("--task_name", task, *paths, *arguments), Namespace())
+    check_training_flags(args)
     if program_of(method).parser is baseline_parser:
         settle_baseline(args)
     elif hasattr(args, "similarity"):

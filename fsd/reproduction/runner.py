@@ -46,7 +46,7 @@ class Runner:
         plan: the plan.
         slots: environment variables of each place to run in: one for each GPU, or for each of several processes on CPUs.
         lock: a file descriptor that the processes inherit, so that a later call knows of those that outlive this one.
-        keep_students: keep the weights of students that are analysed.
+        keep_students: keep the weights of the final students.
     """
 
     def __init__(self, plan, slots, lock, keep_students):
@@ -86,7 +86,7 @@ class Runner:
             self.failed |= dict.fromkeys(empty, "it ended, but its results row or its files are not there")
             progress = self.plan.look(self.failed)
         running = {run.cell.name for run in self.running.values()}
-        for cell in progress.leftovers:  # of calls that were killed before they cleaned up, or of other machines
+        for cell in progress.leftovers:  # of calls that were killed before they cleaned up, or of --dry_run's lines
             if cell.name not in running:
                 self._clean(cell)
         self._note(progress)
@@ -161,7 +161,7 @@ class Runner:
     def _note(self, progress):
         """Write what is chosen so far and what failed."""
         plan = self.plan
-        write_chosen(self.output_dir / "chosen.toml", progress.chosen, plan.selected_on, plan.tasks, plan.methods)
+        write_chosen(self.output_dir / "chosen.toml", progress.chosen, plan.selected_on)
         failed = {name.removeprefix("final/"): line for name, line in (self.failed | progress.stuck).items()}
         write_json(self.output_dir / "failed.json", self.earlier | failed)
 

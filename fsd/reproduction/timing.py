@@ -72,6 +72,6 @@ def rate_of(row):
     """The measured rate of a results row, 0 where it does not tell one."""
     try:
         rate = float(row["seconds"]) / int(row["steps"])
-    except (ValueError, ZeroDivisionError):
+    except (OverflowError, ValueError, ZeroDivisionError):
         return 0
     return rate if math.isfinite(rate) and rate > 0 else 0

@@ -1,7 +1,9 @@
 """Stands in for each of the scripts that a reproduction runs: writes their files and rows, and fails where it is told to."""
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -19,6 +21,10 @@ script = Path(sys.argv[0]).name
 
 def value(flag):
     return words[words.index(f"--{flag}") + 1]
+
+
+def training_data():
+    return hashlib.sha256(Path(value("data_dir"), value("task_name"), "train.tsv").read_bytes()).hexdigest()
 
 
 def stop(number, frame):
@@ -55,7 +61,8 @@ if told == "leave nothing":
     sys.exit(0)
 
 if script == "hold_out.py":
-    write_json(folder / value("task_name") / "split.json", {})
+    write_json(folder / value("task_name") / "split.json", {"source": training_data()})
+    shutil.copy(Path(value("data_dir"), value("task_name"), "train.tsv"), folder / value("task_name"))
 elif script == "analyse.py":
     assert (Path(value("student_model_name_or_path")) / "model.safetensors").exists()
     write_json(folder, {})
@@ -70,5 +77,7 @@ else:
     append_result(value("results_file"), {
         "task": value("task_name"), "method": "fine-tuning" if role == "teacher" else method, "role": role,
         "seed": value("seed"), "acc": 0.5, "seconds": 10, "steps": 5, "run": f"{folder} {time.time()}",
-        "flags": json.dumps(identity(method, tuple(words))),
+        "copied_from": Path(value("model_name_or_path" if role == "teacher" else "model_name_or_path_for_copy")).name,
+        "train_data": training_data(),
+        "flags": json.dumps(identity(method, value("task_name"), tuple(words))),
     })

@@ -50,6 +50,9 @@ BAD = {
     "a setting of another task": (HEAD + "[teacher.MNLI]\nlearning_rate = 1e-5", "not among the tasks"),
     "a setting of no task": (HEAD + "[teacher.XYZ]\nlearning_rate = 1e-5", "'XYZ' is not a GLUE task"),
     "a teacher's flag that it lacks": (HEAD + "[teacher]\nbeta = 1", "'beta'"),
+    "a teacher's task twice":
+        (HEAD + "[teacher.RTE]\nlearning_rate = 1e-5\n[teacher.rte]\nlearning_rate = 1e-4", "names RTE twice"),
+    "a memory's flag that is its students'": (HEAD + "[memory]\nmax_seq_length = 64", "max_seq_length: a memory takes it from"),
     "a memory's flag that it lacks": (HEAD + "[memory]\nbeta = 1", "'beta'"),
     "stages that are no list": (HEAD + "stages = 5", "stages is not a list"),
     "a stage that is no table": (HEAD + "stages = [1]", "stages is not a list of tables"),
@@ -78,6 +81,8 @@ BAD = {
     "a task's own grid that is no table": (HEAD + KD + "grid = {alpha = [0.5]}\ntasks = {RTE = {grid = 5}}", "not a table"),
     "tasks of a stage that are no table": (HEAD + KD + "grid = {alpha = [0.5]}\ntasks = 5", "tasks is not a table"),
     "a stage's grid for another task": (HEAD + KD + "grid = {alpha = [0.5]}\ntasks = {MNLI = {grid = {}}}", "not among"),
+    "a stage's task twice":
+        (HEAD + KD + "grid = {alpha = [0.5]}\ntasks = {RTE = {grid = {}}, rte = {grid = {}}}", "names RTE twice"),
     "keep that is a text": (HEAD + KD + 'grid = {alpha = [0.5]}\nkeep = "alpha"', "keep is missing, empty or not a list"),
     "keep of lists": (HEAD + KD + "grid = {alpha = [0.5]}\nkeep = [[1]]", "not a list of names"),
     "keep of what it does not choose": (HEAD + KD + 'grid = {alpha = [0.5]}\nkeep = ["temperature"]', "keeps temperature"),
@@ -165,6 +170,12 @@ def test_a_finer_grid_is_one_entry_of_several_values(read):
     assert stages[1].references == {("KD", "alpha")} and stages[0].references == set()
 
 
+def test_a_finer_grid_in_a_point_is_tried_as_a_whole(read):
+    points = 'points = [{alpha = {of = "KD.alpha", times = [0.5, 1]}}]'
+    stage = read(HEAD + KD + "grid = {alpha = [0.5]}\n" + KD + points).stages[1]
+    assert stage.candidates("RTE") == [{"alpha": ("KD.alpha", 0.5)}, {"alpha": ("KD.alpha", 1)}]
+
+
 def test_values_of_a_finer_grid_may_leave_the_range_if_some_stay(read):
     finer = "grid = {alpha = [{of = 'KD.alpha', times = [0.5, 4]}]}"
     stages = read(HEAD + KD + "grid = {alpha = [0.5]}\n" + KD + finer).stages
@@ -224,18 +235,21 @@ def test_small_is_fair():
 def test_what_is_chosen_reads_back_and_other_tasks_stay(tmp_path):
     path = tmp_path / "chosen.toml"
     write_chosen(path, {"RTE": {"KD": {"alpha": 0.5, "num_train_epochs": 3}, "FSD_I": {"released_intra": True, "beta": 1e-7}}},
-                 "held-out", ["RTE"], ["KD", "FSD_I"])
-    write_chosen(path, {"STS-B": {"fine-tuning": {}}, "RTE": {"KD": {"alpha": 0.2}}}, "held-out", ["RTE", "STS-B"],
-                 ["KD", "fine-tuning"])
+                 "held-out")
+    write_chosen(path, {"STS-B": {"fine-tuning": {}}, "RTE": {"KD": {"alpha": 0.2}}}, "held-out")
     assert read_chosen(path) == ("held-out", {
         "RTE": {"FSD_I": {"released_intra": True, "beta": 1e-7}, "KD": {"alpha": 0.2}}, "STS-B": {"fine-tuning": {}},
     })
     names = {"RTE": {"FSD_G": {"similarity": "gram", "student_memory_init": "centroids"}}}
-    write_chosen(tmp_path / "names.toml", names, "dev", ["RTE"], ["FSD_G"])
+    write_chosen(tmp_path / "names.toml", names, "dev")
     assert read_chosen(tmp_path / "names.toml") == ("dev", names)
-    write_chosen(path, {}, "held-out", ["RTE"], ["KD", "FSD_I"])  # a search that is not over any more
-    assert read_chosen(path)[1] == {"STS-B": {"fine-tuning": {}}}
-    write_chosen(path, {"RTE": {"KD": {}}}, "dev", ["RTE"], ["KD"])  # never beside values that other data chose
+    path.write_text("# of my own\n" + path.read_text())
+    before = path.read_text()
+    write_chosen(path, {}, "held-out")  # a search that is not over any more
+    write_chosen(path, {"RTE": {}}, "dev")  # one on other data that has not chosen anything
+    write_chosen(path, {"RTE": {"KD": {"alpha": 0.2}}}, "held-out")  # nothing new
+    assert path.read_text() == before
+    write_chosen(path, {"RTE": {"KD": {}}}, "dev")  # never beside values that other data chose
     assert read_chosen(path) == ("dev", {"RTE": {"KD": {}}})
 
 

@@ -316,6 +316,15 @@ def test_variants_are_settings_of_final_runs(made_up):
     assert len({flag(cell, "teacher_memory_path") for cell in cells}) == 2  # a memory has a length
 
 
+def test_variants_that_differ_only_in_flags_that_a_method_lacks_are_one(made_up):
+    changes = {"methods": ["KD", "FSD_I"], "stages": [], "variants": [{}, {"debiased": True}, {"beta": 3}], "memory": {}}
+    made_up.finish_all(until=lambda cell: cell.kind == "student", **changes)
+    cells = made_up.look(**changes).ready
+    assert [(cell.method, cell.seed) for cell in cells].count(("KD", 1)) == 1
+    assert len(cells) == len({cell.name for cell in cells}) == 8
+    assert made_up.look(**changes).counts["final runs"]["all"] == 8
+
+
 def test_a_method_without_what_it_cannot_do_without_is_refused(made_up):
     with pytest.raises(InputError, match="PKD on RTE: --method pkd needs --beta"):
         made_up.plan(methods=["PKD"])
@@ -397,6 +406,8 @@ def test_a_search_over_names_chooses_one(tmp_path):
 @pytest.mark.parametrize("settings, words", [
     ({"similarity": "gram", "debiased": True}, "FSD_G on RTE: --debiased is a form of CKA"),
     ({"normalize_distances": True, "gamma_m": 0}, "FSD_G on RTE: --normalize_distances: with --gamma_m 0"),
+    ({"group_by_length": True}, "FSD_G on RTE: --group_by_length needs --mask_padding"),
+    ({"fp16": True, "bf16": True}, "FSD_G on RTE: --fp16 and --bf16 exclude each other"),
 ])
 def test_forms_that_exclude_each_other_are_told_before_anything_runs(tmp_path, settings, words):
     made_up = MadeUp(tmp_path / "re", {"tasks": ["RTE"], "methods": ["FSD_G"], "seeds": [1], "settings": settings})

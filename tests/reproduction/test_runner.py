@@ -37,6 +37,8 @@ class Lab:
     def __init__(self, folder, glue, run_script, monkeypatch):
         self.folder, self.glue, self.run_script, self.monkeypatch = folder, glue, run_script, monkeypatch
         self.output, self.project, self.log, self.go_on = folder / "re pro", folder / "pro ject", folder / "log", folder / "go on"
+        self.base = folder / "base"
+        self.base.mkdir()
         self.experiment = folder / "experiment.toml"
         self.experiment.write_text(EXPERIMENT)
         for name in SCRIPTS:
@@ -48,7 +50,7 @@ class Lab:
         monkeypatch.setattr(runner_module, "POLL_SECONDS", 0.01)
 
     def words(self, *flags):
-        return [self.experiment, "--data_dir", self.glue, "--model_name_or_path", "base", "--output_dir", self.output, *flags]
+        return [self.experiment, "--data_dir", self.glue, "--model_name_or_path", self.base, "--output_dir", self.output, *flags]
 
     def run(self, *flags, **behaviour):
         """Call reproduce.py. ``behaviour``: what a script does whose command has this part in it, "__" for "/"."""
@@ -96,10 +98,12 @@ def test_students_are_kept_on_request(lab):
     assert not list(lab.output.glob("search/RTE/KD/*/*/model.safetensors"))
 
 
-def test_what_a_killed_call_left_is_cleaned_by_the_next(lab):
+def test_what_a_call_kept_stays_and_what_a_killed_one_left_of_the_search_goes(lab):
     lab.run("--keep_students")
+    left = next(lab.output.glob("search/RTE/KD/*/seed-1")) / "model.safetensors"
+    left.write_text("{}")
     assert lab.run().status == 0 and lab.started() == []
-    assert not list(lab.output.glob("final/RTE/[fK]*/*/seed-*/model.safetensors"))
+    assert len(list(lab.output.glob("final/RTE/[fK]*/*/seed-*/model.safetensors"))) == 4 and not left.exists()
 
 
 def test_a_failure_stops_no_other_cell_and_is_reported_at_the_end(lab):
@@ -250,7 +254,32 @@ def test_the_lines_of_dry_runs_do_the_whole_experiment(lab):
             subprocess.run(["bash", "-c", line], check=True, cwd="/")
     finished = lab.run()
     assert finished.status == 0 and lab.started() == [] and f"{CELLS} of {CELLS} cells done" in finished.err
-    assert not list(lab.output.glob("final/RTE/[fK]*/*/seed-*/model.safetensors"))
+    assert not list(lab.output.glob("search/RTE/KD/*/seed-*/model.safetensors"))
+    assert len(list(lab.output.glob("final/RTE/[fK]*/*/seed-*/model.safetensors"))) == 4
+
+
+def test_runs_of_another_model_or_of_other_data_are_never_mixed_in(lab, tmp_path):
+    assert lab.run("--methods", "KD").status == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    finished = lab.run("--model_name_or_path", other)
+    assert finished.status == 2 and "has runs that start from base; give another --output_dir" in finished.last_line
+    shutil.copytree(lab.glue, other / "glue")
+    training_file = other / "glue/RTE/train.tsv"
+    training_file.write_text("".join(training_file.read_text().splitlines(keepends=True)[:-1]))
+    finished = lab.run("--data_dir", other / "glue")
+    assert finished.status == 2 and "was split from another file" in finished.last_line
+    shutil.rmtree(lab.output / "held-out")
+    finished = lab.run("--data_dir", other / "glue")
+    assert finished.status == 2 and "has runs on other training data of RTE" in finished.last_line and not lab.started()
+    elsewhere = tmp_path / "moved" / "base"
+    shutil.copytree(lab.base, elsewhere)
+    assert lab.run("--model_name_or_path", elsewhere, "--methods", "KD").status == 0  # the same model at another place
+
+
+def test_a_model_that_is_not_there_is_told_before_anything_runs(lab):
+    finished = lab.run("--model_name_or_path", lab.folder / "none")
+    assert finished.status == 2 and "none: there is no such folder" in finished.last_line and not lab.started()
 
 
 @pytest.mark.parametrize(("flags", "words"), [

@@ -28,12 +28,13 @@ from pathlib import Path
 from fsd.cli.arguments import add_hardware_arguments
 from fsd.cli.parser import Parser, number
 from fsd.system.errors import InputError, exit_on_input_error
-from fsd.system.files import write_json
+from fsd.system.files import check_folder, write_json
 
 TABLES = ("methods", "parts", "growth", "processes", "evaluation", "inference", "memory", "large")
 
 
-def main():
+def parse():
+    """The command line."""
     parser = Parser(__doc__)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), help="what to measure")
     parser.add_argument("--sizes", nargs="+", choices=("small", "base"), default=["small", "base"],
@@ -43,17 +44,28 @@ def main():
     parser.add_argument("--steps", type=number(int, 1),
         help="steps per block; usually 20, on a GPU those of half a second; BERT-base on a CPU: at most 4")
     parser.add_argument("--batch_size", type=number(int, 2), help="replaces the batch size of --sizes")
-    parser.add_argument("--only", default="", help="text that a row of the methods table must contain")
+    parser.add_argument("--only", help="text that a row of the methods table must contain")
     parser.add_argument("--minutes", type=number(float, above=0), default=10, help="time limit of the large table, in minutes")
     parser.add_argument("--peers", action="store_true", help="measure TextBrewer's KD in the methods table, if it is installed")
     parser.add_argument("--output", help="JSON file for all figures. If there is one of this machine, its figures of other "
-        "tables and sizes stay")
+        "tables and sizes stay; with --only, those of other rows, too")
     parser.add_argument("--show", metavar="FILE", help="measure nothing; print the ratios of such a file as one table")
     add_hardware_arguments(parser, precision=False)
     args = parser.parse_args()
-    if args.output and Path(args.output).is_dir():
-        raise InputError(f"--output {args.output} is a folder; name a file")
+    given = [name for name, value in vars(args).items() if value != parser.get_default(name)]
+    if args.show and given != ["show"]:
+        raise InputError(f"--show measures nothing, so --{min(set(given) - {'show'})} has no effect; leave it out")
+    if args.output:
+        check_folder(Path(args.output).parent, f"--output {args.output}")
+        if Path(args.output).is_dir():
+            raise InputError(f"--output {args.output} is a folder; name a file")
+    if (args.only or args.peers) and "methods" not in args.tables:
+        raise InputError("--only and --peers are for the methods table; add it to --tables, or leave them out")
+    return args
 
+
+def main():
+    args = parse()
     from benchmarks.results import earlier_tables, merged, show
     if args.show:
         return show(args.show)
@@ -70,7 +82,7 @@ def main():
     chosen = sizes(args.sizes, args.pairs, args.steps, args.batch_size, device)
     _, pairs, steps = chosen[0]
     measure = {
-        "methods": lambda: measure_methods(chosen, device, args.only, args.peers),
+        "methods": lambda: measure_methods(chosen, device, args.only or "", args.peers),
         "parts": lambda: measure_parts(chosen, device),
         "growth": lambda: measure_growth(pairs, steps, device),
         "processes": lambda: measure_processes(Size("small", 256, 4, 32), min(pairs, 5), steps),
@@ -86,9 +98,10 @@ def main():
         if name == "processes" and device.type == "cuda":
             continue
         earlier, new = figures["tables"].get(name, []), []
+        names = ("size", "method", "options") if name == "methods" and args.only else ("size",)
         for rows in measure[name]():
             new += [row | {"date": about["date"], "commit": about["commit"]} for row in rows]
-            figures["tables"][name] = merged(earlier, new)
+            figures["tables"][name] = merged(earlier, new, names)
             if args.output:
                 write_json(args.output, figures)
             print(f"\n{time.monotonic() - start:.0f} s so far", flush=True)

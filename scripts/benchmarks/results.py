@@ -50,10 +50,10 @@ def earlier_tables(path, figures):
     return earlier["tables"]
 
 
-def merged(earlier, rows):
-    """The new rows, after the earlier ones of other sizes."""
-    sizes = {row["size"] for row in rows}
-    return [row for row in earlier if row["size"] not in sizes] + rows
+def merged(earlier, rows, names):
+    """The new rows, after the earlier ones that differ from all of them in the cells of these names."""
+    new = [[row.get(name) for name in names] for row in rows]
+    return [row for row in earlier if [row.get(name) for name in names] not in new] + rows
 
 
 def show(path):
@@ -66,8 +66,10 @@ def show(path):
     try:
         rows = [row for name, rows in content["tables"].items() for row in rows
                 if "ratio" in row and not (name == "growth" and row["method"] == row["beside"])]
+        if not rows:
+            raise ValueError("no row has a ratio")
         print(f"{content['device']}, torch {content['torch']}, transformers {content['transformers']}, commits "
               f"{', '.join(sorted({row['commit'] for row in rows}))}\n")
         print_rows(rows)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"--show {path}: no file of scripts/benchmark.py --output; name one") from error

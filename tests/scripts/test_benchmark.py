@@ -110,7 +110,8 @@ def test_a_file_keeps_the_rows_that_are_not_measured_anew(benchmark, tmp_path, c
     row = {"size": "small", "method": "KD", "options": "", "ms": 1.0, "ratio": 1.0, "ratio_quartiles": [0.5, 1.5],
            "commit": "abc"}
     old, new = row | {"size": "base"}, row | {"ms": 2.0}
-    assert results.merged([row, old], [new]) == [old, new]
+    assert results.merged([row, old, row | {"method": "PKD"}], [new], ("size",)) == [old, new]
+    assert results.merged([row, row | {"method": "PKD"}], [new], ("size", "method")) == [row | {"method": "PKD"}, new]
     about = {"device": "CPU", "python": "3", "torch": "2", "transformers": "5"}
     path = tmp_path / "benchmark.json"
     assert results.earlier_tables(path, about) == {}
@@ -189,6 +190,12 @@ def test_a_gpu_stood_in_for_by_the_cpu(benchmark, monkeypatch, capsys):
     assert "FSD_I : left out: out of memory\n" in capsys.readouterr().out
 
 
-def test_an_unknown_row(run_script):
-    ended = run_script("scripts/benchmark.py", "--tables", "methods", "--only", "nothing", "--no_cuda")
-    assert ended.status == 2 and "--only nothing: no row" in ended.last_line
+@pytest.mark.parametrize(("flags", "words"), [
+    (["--tables", "methods", "--only", "nothing"], "--only nothing: no row"),
+    (["--tables", "parts", "--only", "KD"], "--only and --peers are for the methods table"),
+    (["--tables", "parts", "--output", __file__ + "/x.json"], "is not a folder"),
+    (["--show", __file__, "--pairs", "3"], "so --no_cuda has no effect"),
+])
+def test_what_would_not_be_measured_is_told(run_script, flags, words):
+    ended = run_script("scripts/benchmark.py", *flags, "--no_cuda")
+    assert ended.status == 2 and words in ended.last_line

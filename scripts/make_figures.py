@@ -32,15 +32,16 @@ def main():
     check_folder(run_file, f"--run_file {run_file}")
 
     from fsd.report.gallery import draw_all, show_in_tensorboard
-    from fsd.report.page import write_report
+    from fsd.report.page import read_tables, write_report
     from fsd.report.runs import read_reproduction
 
     reproduction = read_reproduction(args.results)
+    tables = read_tables(Path(args.tables or Path(args.results) / "tables"))
     drawings, left_out = draw_all(reproduction, output_dir)
     for line in left_out:
         print(line)
     show_in_tensorboard(drawings, output_dir, run_file, int(reproduction.main["score"].count()))
-    write_report(output_dir / "report.html", reproduction, drawings, left_out, Path(args.tables or Path(args.results) / "tables"))
+    write_report(output_dir / "report.html", reproduction, drawings, left_out, tables)
     print(f"{len(drawings)} figures and report.html are in {output_dir}")
 
 

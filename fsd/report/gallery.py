@@ -27,7 +27,8 @@ def draw_all(reproduction, folder):
     """Write every figure that the reproduction has data for; returns the drawings, and a line for each figure left out.
 
     Raises:
-        InputError: another program's file has the name of a figure or of the page; nothing is written then.
+        InputError: another program's file has the name of a figure or of the page, or data cannot be drawn; nothing is
+            written then.
     """
     for name in ("report.html", *(f"{name}.{ending}" for name in FIGURES for ending in ("png", "pdf"))):
         check_ours(folder / name, SIGNATURE)
@@ -37,9 +38,10 @@ def draw_all(reproduction, folder):
             drawing = draw(reproduction)
         if drawing is None:
             left_out.append(f"{name} is left out: no {needs}")
-            continue
+        else:
+            drawings.append(drawing)
+    for drawing in drawings:  # all are drawn before any is written, as data that cannot be drawn are told
         save(drawing, folder)
-        drawings.append(drawing)
     return drawings, left_out
 
 

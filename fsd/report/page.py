@@ -51,9 +51,9 @@ def write_report(path, reproduction, drawings, left_out, tables):
     Args:
         path: the HTML file; the pictures ``NAME.png`` of ``drawings`` lie beside it.
         left_out: lines about the figures that are missing.
-        tables: folder of table files, Markdown or CSV; it need not exist.
+        tables: (name, HTML) of each table, as :func:`read_tables` gives them.
     """
-    parts = [(name, name.replace("table", "Table ", 1), body) for name, body in read_tables(tables)]
+    parts = [(name, name.replace("table", "Table ", 1), body) for name, body in tables]
     sections = [f'<section id="{name}">\n<h2>{title}</h2>\n{body}\n</section>' for name, title, body in parts]
     sections += [figure_section(drawing, path.parent) for drawing in drawings]
     if left_out:
@@ -140,6 +140,8 @@ def figure_section(drawing, folder):
 
 def read_tables(folder):
     """(name, HTML) of each table file, by number. A Markdown file goes before a CSV file of the same name.
+
+    The folder need not exist.
 
     Raises:
         InputError: a file is no text.

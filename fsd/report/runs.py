@@ -26,6 +26,7 @@ CHANCE = "chance_mean_diagonal"  # analyses of the first version lack it
 RATES = ("precision", "recall", "f1")
 ANALYSIS_COLUMNS = ["run", *CELL, *PARTS, "split", "analysis_batch_size", *DIAGONALS, CHANCE, *RELATIONS]
 PAPER_BATCH_SIZE = 32
+LARGEST = 1e300  # of the numbers in a JSON file, whose whole ones may be too large for a float
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def of(frame, task, method):
 
 def is_number(value):
     """Whether a value of a JSON file is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def is_matrix(value, square=False):
@@ -188,7 +189,7 @@ def _selected_on(path):
         return ""
     try:
         return str(tomllib.loads(path.read_text(encoding="utf-8")).get("selected_on", ""))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise InputError(f"{path} is not readable as TOML: {error}; restore it, or move it away") from error
 
 
@@ -216,7 +217,7 @@ def _number(text, where):
     """The finite number in a cell, NaN for an empty one."""
     try:
         value = math.nan if text == "" else float(text)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         value = math.inf
     if math.isinf(value) or math.isnan(value) and text != "":
         raise InputError(f"{where}: {text!r} is not a finite number; remove the row or the file")

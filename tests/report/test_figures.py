@@ -104,7 +104,7 @@ def test_an_empty_folder_and_no_folder(run_script, tmp_path):
     ("curves", {"step": [1, 2], "inter_euclidean": [1, 2]}), ("run", ["r"]), ("teacher_hash", {"a": 1}),
     ("cka", {"map": [[1.0]], "mean_diagonal": 1, "shuffled_mean_diagonal": 1, "chance_mean_diagonal": "x"}),
     ("cka", {"map": [[1.0]], "mean_diagonal": 1, "shuffled_mean_diagonal": 1, "split": ["dev"]}),
-    ("layers", {"map": [[1.0]], "chance_map": "x"}),
+    ("layers", {"map": [[1.0]], "chance_map": "x"}), ("layers", {"map": [[10**400]]}), ("seed", 10**400),
 ])
 def test_a_damaged_analysis_is_one_line(partial, run_script, part, value):
     (path,) = (partial / "analysis").iterdir()
@@ -116,11 +116,14 @@ def test_a_damaged_analysis_is_one_line(partial, run_script, part, value):
 
 @pytest.mark.parametrize(("name", "text"), [
     ("analysis/x.json", '{"task": '), ("analysis/x.json", "[1]"), ("failed.json", "[1]"), ("chosen.toml", "= ="),
+    ("chosen.toml", "a = " + 10_000 * "["), ("tables/table9.md", "\udcff"),
 ])
 def test_a_damaged_file_is_one_line(partial, run_script, name, text):
-    (partial / name).write_text(text)
+    (partial / name).parent.mkdir(exist_ok=True)
+    (partial / name).write_text(text, errors="surrogateescape")
     ended = make_figures(run_script, partial)
     assert ended.status == 2 and len(ended.err.strip().splitlines()) == 1 and name.split("/")[-1] in ended.last_line
+    assert not (partial / "figures").exists()
 
 
 def test_a_row_without_a_score_is_one_line(partial, run_script):
@@ -154,7 +157,8 @@ def test_maps_share_one_scale_and_name_the_mean_of_the_diagonal(reproduction):
 def test_maps_of_several_sizes_are_refused(partial):
     add_run(partial, "RTE", "KD", 2, 0.5, layers={"map": [[1.0]]}, cka=None)
     with pytest.raises(InputError, match="--results: RTE KD: .* different sizes"):
-        heat_maps.layers(read_reproduction(partial))
+        draw_all(read_reproduction(partial), partial / "figures")
+    assert not (partial / "figures").exists()
 
 
 def test_curves_are_means_at_the_steps_that_all_seeds_have():

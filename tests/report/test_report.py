@@ -42,7 +42,7 @@ def page_text(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:  # the page does not look at the pictures
         patched.setattr(gallery, "save", lambda drawing, folder: (folder / f"{drawing.name}.png").write_bytes(b"picture"))
         drawings, left_out = gallery.draw_all(reproduction, folder)
-    write_report(folder / "report.html", reproduction, drawings, left_out, folder / "tables")
+    write_report(folder / "report.html", reproduction, drawings, left_out, read_tables(folder / "tables"))
     return (folder / "report.html").read_text(encoding="utf-8")
 
 

@@ -13,6 +13,7 @@ import fsd.cli.early_signals  # noqa: F401
 
 import http.client
 import importlib.util
+import lzma
 import shutil
 import tempfile
 import urllib.error
@@ -59,6 +60,8 @@ def parse_arguments(argv=None):
         raise InputError(f"--base_url {arguments.base_url} is not an http:// or https:// address")
     if arguments.mrpc_dir and not arguments.mrpc_dir.is_dir():
         raise InputError(f"--mrpc_dir {arguments.mrpc_dir} is not a folder")
+    if arguments.mrpc_dir and "MRPC" not in arguments.tasks:
+        raise InputError("--mrpc_dir is for MRPC, which --tasks does not name; leave it out")
     from_hub = arguments.source == "hub"
     if from_hub and (arguments.mrpc_dir or arguments.base_url != OFFICIAL_URL):
         raise InputError("--base_url and --mrpc_dir belong to the official source; leave them out with --source hub")
@@ -97,7 +100,8 @@ def download(url, path):
     except urllib.error.HTTPError as error:
         raise InputError(f"{url}: the server answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise InputError(f"{url}: {getattr(error, 'reason', None) or error}") from error
+        reason = getattr(error, "reason", None) or error
+        raise InputError(f"{url}: {reason}; check the network, or take the files from --source hub") from error
     if size and part.stat().st_size != size:
         raise InputError(f"{url}: the connection broke after {part.stat().st_size} of {size} bytes; run again")
     part.rename(path)
@@ -118,7 +122,7 @@ def unpack(archive, files, stage):
                 (stage / file).parent.mkdir(exist_ok=True)
                 with packed.open(file) as source, open(stage / file, "wb") as target:
                     shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{archive.name}: not a whole zip archive ({error}); run again") from error
 
 
@@ -169,11 +173,22 @@ def convert_from_hub(files, revision, stage):
     return {"repository": REPOSITORY, "revision": revision, "commit": commit}
 
 
-def record_source(folder, files, source):
-    """Write into hub.json where these files are from; ``source`` is None for the official address, which has no entry."""
+def known_sources(folder):
+    """What hub.json tells: file name → where it is from."""
     path = folder / HUB_RECORD
     record = read_json(path) if path.exists() else {}
-    kept = {name: known for name, known in record.items() if name not in files} if isinstance(record, dict) else {}
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: it does not tell where files are from; move it away")
+    return record
+
+
+def record_source(folder, known, files, source):
+    """Write into hub.json where these files are from; ``source`` is None for the official address, which has no entry.
+
+    ``known``: what hub.json has told so far.
+    """
+    path = folder / HUB_RECORD
+    kept = {name: of_file for name, of_file in known.items() if name not in files}
     if source:
         write_json(path, kept | dict.fromkeys(files, source))
     elif kept:
@@ -192,6 +207,7 @@ def fetch(name, arguments):
         files = [entry for entry in files if not (arguments.data_dir / entry[2]).exists()]
         if not files:
             return "complete, nothing fetched"
+    known = known_sources(arguments.data_dir / name)
     with tempfile.TemporaryDirectory(dir=arguments.data_dir, prefix=f".{name}-") as folder:
         stage, source = Path(folder), None
         if arguments.source == "hub":
@@ -214,7 +230,7 @@ def fetch(name, arguments):
         (arguments.data_dir / name).mkdir(exist_ok=True)
         for _, _, file in files:
             put_in_place(stage / file, arguments.data_dir / file)
-        record_source(arguments.data_dir / name, [PurePosixPath(file).name for _, _, file in files], source)
+        record_source(arguments.data_dir / name, known, [PurePosixPath(file).name for _, _, file in files], source)
     return ", ".join(f"{PurePosixPath(file).name} {task.rows[split]}" for task, split, file in files)
 
 

@@ -52,6 +52,10 @@ if [[ -z ${PYTHON:-} ]]; then
     PYTHON=$PROJECT/.venv/bin/python
     if [[ ! -x $PYTHON ]]; then PYTHON=python3; fi
 fi
+if ! "$PYTHON" -c 'from importlib.util import find_spec; raise SystemExit(not find_spec("torch"))' > /dev/null 2>&1; then
+    echo "$PYTHON does not run or has no torch: install as the README says, or name the environment's interpreter with PYTHON" >&2
+    exit 2
+fi
 
 common=(
     --model_type bert --data_dir "$DATA" --task_name "$TASK" --do_lower_case --do_train --run_file "$RUNS"
@@ -59,7 +63,11 @@ common=(
 )
 
 padding=()
-if [[ -n $MASK_PADDING ]]; then padding=(--mask_padding); fi
+case $MASK_PADDING in
+    "") ;;
+    1) padding=(--mask_padding) ;;
+    *) echo "MASK_PADDING is $MASK_PADDING: set it to 1, or leave it empty" >&2; exit 2 ;;
+esac
 
 # Prints a program's command line, ready to be copied, and runs the program.
 run() {

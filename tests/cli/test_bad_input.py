@@ -79,6 +79,9 @@ def test_numbers_and_flags_out_of_range(refused, flag, value, expected):
     ({"model_name_or_path_for_copy": "x"}, "--copy_teacher"),
     ({"max_seq_length": 100}, "--max_seq_length 100"),
     ({"student_config_name": "nothing.json"}, "--student_config_name nothing.json"),
+    ({"model_name_or_path": ""}, "argument --model_name_or_path: its value is empty"),
+    ({"task_name": None, "task_file": ""}, "argument --task_file: its value is empty"),
+    ({"results_file=": True}, "argument --results_file: its value is empty"),
 ])
 def test_arguments_that_do_not_fit(refused, flags, expected):
     assert expected in refused(**flags)

@@ -213,7 +213,18 @@ def break_slip_windows(server):
     server.files["RTE.zip"] = archive(find_task("RTE"), extra=["..\\evil.txt"])
 
 
+def break_compression(server):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as zipped:
+        for split in ("train", "dev", "test"):
+            zipped.writestr(f"RTE/{split}.tsv", 100 * "some text ")
+    spoiled = bytearray(packed.getvalue())
+    spoiled[50:60] = 10 * b"\xff"
+    server.files["RTE.zip"] = bytes(spoiled)
+
+
 @pytest.mark.parametrize("harm, reason", [
+    (break_compression, "RTE.zip: not a whole zip archive"),
     (break_not_found, "RTE.zip: the server answers 404"),
     (break_truncated_zip, "RTE.zip: not a whole zip archive"),
     (break_garbage, "RTE.zip: not a whole zip archive"),
@@ -247,13 +258,25 @@ def test_a_failed_overwrite_keeps_the_old_files(server, tmp_path):
 def test_nobody_answers(server, tmp_path, capsys):
     with pytest.raises(InputError, match="1 of 1"):
         download_glue.main(["--data_dir", str(tmp_path), "--tasks", "RTE", "--base_url", "http://127.0.0.1:9/glue"])
-    assert "http://127.0.0.1:9/glue/RTE.zip" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "http://127.0.0.1:9/glue/RTE.zip" in told and "check the network" in told
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_damaged_hub_json_is_told_before_anything_is_fetched(server, tmp_path, capsys, text):
+    record = tmp_path / "RTE/hub.json"
+    record.parent.mkdir()
+    record.write_text(text)
+    with pytest.raises(InputError, match="1 of 1"):
+        run(server, tmp_path, "--tasks", "RTE")
+    assert "hub.json" in capsys.readouterr().out and record.read_text() == text and on_disk(tmp_path) == ["RTE/hub.json"]
 
 
 @pytest.mark.parametrize("arguments, reason", [
     (["--tasks", "SNLI"], "not a GLUE task"),
     (["--base_url", "ftp://somewhere"], "--base_url"),
     (["--mrpc_dir", "/nonexistent"], "--mrpc_dir"),
+    (["--mrpc_dir", "/", "--tasks", "RTE"], "--mrpc_dir is for MRPC"),
 ])
 def test_arguments_are_checked_before_anything_is_done(tmp_path, arguments, reason):
     with pytest.raises(InputError, match=reason):

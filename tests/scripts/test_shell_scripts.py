@@ -149,6 +149,16 @@ def test_without_a_task_of_glue_there_is_one_usage_line(name, arguments):
     assert errors.startswith(f"usage: bash scripts/{name}.sh CoLA|") and errors.count("\n") == 1
 
 
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"PYTHON": "/nonexistent/python"}, "/nonexistent/python does not run or has no torch"),
+    ({"PYTHON": "false"}, "false does not run or has no torch"),
+    ({"PYTHON": "/bin/echo", "MASK_PADDING": 0}, "MASK_PADDING is 0: set it to 1, or leave it empty"),
+])
+def test_settings_that_cannot_work_are_one_line(settings, words):
+    status, printed, errors = bash("kd.sh", "RTE", **settings)
+    assert (status, printed) == (2, "") and errors.startswith(words) and errors.count("\n") == 1
+
+
 @pytest.fixture
 def slurm_array(tmp_path):
     """Call ``slurm_array(task, file)``: what Slurm does with one task of an array, in a folder with a space."""

@@ -2,8 +2,7 @@
 # The teacher memory for FSD_G and FSD_ILG: K centroids of the teacher's features.
 # After teacher.sh: bash scripts/memory.sh RTE [any flag of train_memory.py]
 #
-# The students must have the same MAX_SEQ_LENGTH and MASK_PADDING. K and PASSES are the authors' values. On RTE's
-# training data, three passes do as well as k-means that runs to convergence (docs/reproduction.md).
+# The students must have the same MAX_SEQ_LENGTH and MASK_PADDING. K and PASSES are the authors' values.
 set -euo pipefail
 
 source "$(dirname -- "${BASH_SOURCE[0]}")/settings.sh"

@@ -8,7 +8,7 @@
 The same command goes on after any stop. With --dry_run it prints the commands that can start now and how much is to come. They
 may run anywhere, four at a time here; called again it prints the next ones (scripts/reproduce.sbatch does so under Slurm):
 
-    python scripts/reproduce.py … --dry_run | xargs -d '\\n' -n 1 -P 4 bash -c
+    python scripts/reproduce.py … --dry_run | tr '\\n' '\\0' | xargs -0 -n 1 -P 4 bash -c
 """
 
 import fsd.cli.early_signals  # noqa: F401

@@ -25,10 +25,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, allow_abbrev=False, formatter_class=HelpFormatter)
 
     def parse_known_args(self, args=None, namespace=None):
-        words = sys.argv[1:] if args is None else list(args)
-        for before, word in zip(["", *words], words, strict=False):
+        flag = "1"
+        for word in sys.argv[1:] if args is None else args:
             if not word or word.startswith("--") and word.endswith("="):
-                self.error(f"argument {word[:-1] or before}: its value is empty; give one, or leave it out")
+                self.error(f"argument {word[:-1] or flag}: its value is empty; give one, or leave it out")
+            flag = word if word.startswith("--") else flag
             try:
                 word.encode()
             except UnicodeEncodeError:  # results, logs and settings are UTF-8, and could not name it

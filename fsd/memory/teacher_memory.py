@@ -26,7 +26,8 @@ class TeacherMemory:
         centroids: [K, S, d] float32.
         counts: [K] int64, number of examples of each centroid.
         assignment: [N] int64, the centroid of each training example; None in files of format 1.
-        teacher: name of the teacher, for messages.
+        task, teacher: their names, for messages.
+        seed: of the clustering.
         teacher_hash, tokenizer_hash: identify the inputs.
         data_hash, file_hash, split_of: identify the training data, as :class:`fsd.glue.origin.DataOrigin` does; "" in files
             of format 1.

@@ -32,7 +32,7 @@ def kd_loss(student_logits, teacher_logits, temperature):
             without the temperature: the softmax of one logit is constant.
         temperature: T > 0.
 
-    Source: Hinton et al. 2015, section 2; the paper's Eq. 1 and 2, L_KD = α · L_CE + (1 − α) · L_DK.
+    Source: Hinton et al. 2015, section 2, which has the T²; the paper's Eq. 1 and 2, L_KD = α · L_CE + (1 − α) · L_DK.
     """
     with torch.autocast(student_logits.device.type, enabled=False):
         student_logits, teacher_logits = at_least_float32(student_logits), at_least_float32(teacher_logits)

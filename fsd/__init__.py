@@ -7,13 +7,15 @@ from importlib import import_module
 
 _PLACES = {
     "linear_cka": "method.cka", "chance_cka": "method.chance", "procrustes_distance": "method.similarity",
-    "gram_distance": "method.similarity", "kd_loss": "method.losses", "intra_feature_loss": "method.losses",
-    "local_inter_feature_loss": "method.losses", "global_inter_feature_loss": "method.global_structure",
+    "gram_distance": "method.similarity", "task_loss": "method.losses", "kd_loss": "method.losses",
+    "intra_feature_loss": "method.losses", "local_inter_feature_loss": "method.losses",
+    "global_inter_feature_loss": "method.global_structure",
     "pkd_loss": "method.baselines", "rkd_distance_loss": "method.baselines", "rkd_angle_loss": "method.baselines",
-    "attention_loss": "method.baselines", "value_relation_loss": "method.baselines",
+    "attention_loss": "method.baselines", "query_key_loss": "method.baselines", "value_relation_loss": "method.baselines",
     "relation_difference": "method.relations",
     "TeacherMemory": "memory.teacher_memory", "StudentMemory": "memory.student_memory",
 }
+__version__ = "0.1.0"
 __all__ = list(_PLACES)
 
 

@@ -17,8 +17,8 @@ FOLDERS = ["report", "reproduction", "cli", "analysis", "training", "records", "
 PUBLIC = {
     "linear_cka", "chance_cka", "procrustes_distance", "gram_distance", "kd_loss", "intra_feature_loss",
     "local_inter_feature_loss", "global_inter_feature_loss",
-    "pkd_loss", "rkd_distance_loss", "rkd_angle_loss", "attention_loss", "value_relation_loss", "relation_difference",
-    "TeacherMemory", "StudentMemory",
+    "pkd_loss", "rkd_distance_loss", "rkd_angle_loss", "attention_loss", "query_key_loss", "value_relation_loss",
+    "relation_difference", "task_loss", "TeacherMemory", "StudentMemory",
 }
 
 

@@ -1,13 +1,17 @@
 """What README and docs show: their Python runs, their flags and links exist, the README is one page."""
 
+import copy
 import json
 import re
 import shlex
 import shutil
+from types import SimpleNamespace
 
 import pytest
+import safetensors.torch
 import torch
 from conftest import ROOT
+from transformers import AutoModelForSequenceClassification
 
 import fsd
 from fsd.records.results import read_results
@@ -65,6 +69,27 @@ def test_the_losses_in_your_own_loop(rte_teacher, memory_folder, tmp_path, monke
     assert all(parameter.grad is None for parameter in names["teacher"].parameters())
 
 
+def test_the_trainer_s_loss_and_a_memory_of_one_s_own(rte_teacher, tmp_path, monkeypatch):
+    names = {}
+    for words in ("class DistillationTrainer", "def teacher_memory"):
+        exec(python_block(words), names)
+    teacher = AutoModelForSequenceClassification.from_pretrained(rte_teacher)
+    hidden_size, mask = teacher.config.hidden_size, torch.tensor([[1] * 9, [1] * 6 + [0] * 3, [1] * 9])
+    memory = names["teacher_memory"](torch.randn(20, 9, hidden_size), 4)
+    student_memory = fsd.StudentMemory(4, 9, hidden_size, seed=1)
+    trainer = SimpleNamespace(teacher=teacher, teacher_memory=memory, student_memory=student_memory)
+    batch = {"input_ids": torch.randint(5, 20, (3, 9)), "attention_mask": mask, "labels": torch.tensor([0, 1, 1])}
+    student = copy.deepcopy(teacher)
+    loss, outputs = names["DistillationTrainer"].compute_loss(trainer, student, batch, return_outputs=True)
+    loss.backward()
+    assert memory.shape == (4, 9, hidden_size) and outputs["logits"].shape == (3, 2)
+    assert student_memory.centroids.grad.abs().sum() > 0
+    student_memory.save(tmp_path)
+    read = fsd.StudentMemory(4, 9, hidden_size, seed=2)
+    read.load_state_dict(safetensors.torch.load_file(tmp_path / "student_memory.safetensors"))
+    assert torch.equal(read.centroids, student_memory.centroids)
+
+
 def test_a_memory_is_read(memory_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(python_block("print(memory.centroids.shape"), {})
@@ -72,7 +97,7 @@ def test_a_memory_is_read(memory_folder, tmp_path, monkeypatch, capsys):
 
 
 def test_every_python_block_has_its_test():
-    assert len(PYTHON_BLOCKS) == 5
+    assert len(PYTHON_BLOCKS) == 7
 
 
 def test_cka_of_any_features(capsys):

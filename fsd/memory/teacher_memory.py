@@ -18,7 +18,7 @@ TEACHER_FILE = "memory.safetensors"
 FLAG, REBUILD = "--teacher_memory_path", "build it again with train_memory.py"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TeacherMemory:
     """M_T: k-means centroids of a teacher's hidden states on a training set, and a record of how they were built.
 
@@ -59,12 +59,17 @@ class TeacherMemory:
         """Write ``memory.safetensors`` into ``folder`` and return its path. Equal memories give equal bytes.
 
         The file appears only when it is complete.
+
+        Raises:
+            ValueError: the content is not what the attributes say, so that :meth:`load` would refuse the file.
         """
         path = Path(folder) / TEACHER_FILE
         tensors = {name: value.contiguous() for name, value in vars(self).items() if isinstance(value, Tensor)}
         facts = {name: value for name, value in vars(self).items() if name in FACTS}
         # One entry, because safetensors writes several in random order.
         facts |= {"format": FORMAT_VERSION, "sha256": tensor_hash(tensors)}
+        if problem := _problem(facts, tensors):
+            raise ValueError(f"this teacher memory cannot be saved: {problem}")
         with written_whole(path) as temporary:  # save, not save_file: a full disk then raises OSError
             temporary.write_bytes(safetensors.save(tensors, {"memory": json.dumps(facts)}))
         return path

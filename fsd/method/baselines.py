@@ -8,8 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from fsd.method.cka import at_least_float32, centered_gram
-from fsd.method.losses import zero_padding
+from fsd.method.losses import HIDDEN, zero_padding
 from fsd.method.relations import pairwise_distances
+from fsd.method.shapes import check_pair
 
 
 def pkd_loss(student_hidden, teacher_hidden):
@@ -19,10 +20,11 @@ def pkd_loss(student_hidden, teacher_hidden):
         student_hidden, teacher_hidden: [B, S, d] each; the first token is [CLS]. Each state is divided by its Euclidean norm.
 
     Raises:
-        ValueError: the hidden sizes differ.
+        ValueError: other shapes, or the hidden sizes differ.
 
     Source: Sun et al. 2019 (arXiv 1908.09355): L_PT, the loss of the patient teacher.
     """
+    check_pair("pkd_loss", HIDDEN, student_hidden, teacher_hidden, dims=(3,), shared=2)
     if student_hidden.shape[-1] != teacher_hidden.shape[-1]:
         sizes = f"{student_hidden.shape[-1]} and {teacher_hidden.shape[-1]}"
         raise ValueError(f"PKD needs a student and a teacher of the same hidden size, not {sizes}")
@@ -38,6 +40,9 @@ def rkd_distance_loss(student_features, teacher_features, mask=None):
             the mean of its positive ones. A pair at distance 0 has the value 0.
         mask: [B, S], nonzero where a token counts; features [B, S, d] of the other tokens are set to zero. None counts all.
 
+    Raises:
+        ValueError: other shapes.
+
     Source: Park et al. 2019 (arXiv 1904.05068), section 3.2.1.
     """
     return rkd_losses(student_features, teacher_features, mask, ["distance"])["distance"]
@@ -50,6 +55,9 @@ def rkd_angle_loss(student_features, teacher_features, mask=None):
         student_features, teacher_features, mask: as in :func:`rkd_distance_loss`. An angle with a side of length 0 has the
             value 0. Several arrays of B³ values in float64 are held at once.
 
+    Raises:
+        ValueError: other shapes.
+
     Source: Park et al. 2019 (arXiv 1904.05068), section 3.2.2.
     """
     return rkd_losses(student_features, teacher_features, mask, ["angle"])["angle"]
@@ -57,6 +65,8 @@ def rkd_angle_loss(student_features, teacher_features, mask=None):
 
 def rkd_losses(student_features, teacher_features, mask=None, names=("distance", "angle")):
     """{name: loss} for "distance" and "angle", from one Gram matrix of the batch a side; see the two functions above."""
+    takes = "features [B, S, d] or [B, P]"
+    check_pair("RKD", takes, student_features, teacher_features, dims=(2, 3), shared=1, mask=mask)
     relations = {"distance": _relative_distances, "angle": _angle_cosines}
     with torch.autocast(student_features.device.type, enabled=False):
         # In float64: a distance is a small difference of large products, and float32 would keep few of its digits.
@@ -71,17 +81,20 @@ def attention_loss(student_attention, teacher_attention, mask=None):
     """MiniLM's first part: KL(teacher ‖ student) of attention distributions, mean over examples, heads and rows.
 
     Args:
-        student_attention, teacher_attention: [B, heads, S, S], each row a distribution over the keys.
+        student_attention, teacher_attention: [B, heads, S, S], each row a distribution over the keys. Those that transformers
+            gives in training mode are after dropout, and are none: take :func:`query_key_loss` there.
         mask: [B, S], nonzero where a token counts. An example's mean is over its own rows; rows and keys of other tokens play
             no part, nor do examples without a token. None counts all.
 
     Raises:
-        ValueError: the numbers of heads differ.
+        ValueError: other shapes, or the numbers of heads differ.
 
     Source: Wang et al. 2020 (arXiv 2002.10957), section 3.1. A probability of 0 is taken as the smallest normal number, so the
     loss stays finite; :func:`query_key_loss` works on logits and needs no such floor.
     """
     _check_heads(student_attention, teacher_attention)
+    takes = "attentions [B, heads, S, S]"
+    check_pair("attention_loss", takes, student_attention, teacher_attention, dims=(4,), shared=4, mask=mask, tokens=2)
     with torch.autocast(student_attention.device.type, enabled=False):
         student, teacher = at_least_float32(student_attention), at_least_float32(teacher_attention)
         if mask is not None:
@@ -99,7 +112,7 @@ def value_relation_loss(student_values, teacher_values, mask=None):
         mask: [B, S], nonzero where a token counts; other tokens are neither rows nor keys. None counts all.
 
     Raises:
-        ValueError: the numbers of heads differ.
+        ValueError: other shapes, or the numbers of heads differ.
 
     Source: Wang et al. 2020 (arXiv 2002.10957), section 3.2.
     """
@@ -107,8 +120,13 @@ def value_relation_loss(student_values, teacher_values, mask=None):
 
 
 def query_key_loss(student_queries, student_keys, teacher_queries, teacher_keys, mask=None):
-    """:func:`attention_loss` of softmax(Q Kᵀ / √d_head), from the queries and keys [B, heads, S, d_head] of both models."""
+    """:func:`attention_loss` of softmax(Q Kᵀ / √d_head), from the queries and keys [B, heads, S, d_head] of both models.
+
+    Args, raises and source: as there. :func:`fsd.models.forward.last_attention` takes them out of a model.
+    """
     _check_heads(student_queries, teacher_queries)
+    takes = "queries, keys or values [B, heads, S, d_head]"
+    check_pair("MiniLM", takes, student_queries, teacher_queries, dims=(4,), shared=3, mask=mask, tokens=2)
     with torch.autocast(student_queries.device.type, enabled=False):
         student = _log_attention(student_queries, student_keys, mask)
         teacher = _log_attention(teacher_queries, teacher_keys, mask)

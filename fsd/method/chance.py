@@ -2,7 +2,8 @@
 
 import torch
 
-from fsd.method.cka import FEWEST_DEBIASED, centered_gram, check_items, debiased_center, gram_cka, scaled
+from fsd.method.cka import FEWEST_DEBIASED, centered_gram, debiased_center, gram_cka, scaled
+from fsd.method.shapes import check_items
 
 SHUFFLES = 8
 
@@ -60,4 +61,4 @@ def _share(gram, mask):
     # Over its trace, the Gram matrix belongs to features of tr Σ = 1 / (n − 1).
     trace_of_square = debiased_center(scaled(gram), mask).square().sum(dim=(-2, -1)) / (n * (n - 3))
     share = (1 + n * (n - 1) ** 2 * trace_of_square).rsqrt()
-    return torch.where(gram.diagonal(dim1=-2, dim2=-1).sum(dim=-1) > 0, share, 0)
+    return torch.where(gram.diagonal(dim1=-2, dim2=-1).sum(dim=-1) == 0, 0, share)  # NaN stays

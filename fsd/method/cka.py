@@ -2,6 +2,8 @@
 
 import torch
 
+from fsd.method.shapes import check_items
+
 FEWEST_DEBIASED = 4  # items: the unbiased HSIC divides by n(n − 3)
 
 
@@ -112,8 +114,8 @@ def linear_cka(x, y, debiased=False):
 
     Returns:
         [...] in [0, 1] up to rounding, or up to 1 if debiased; in float32 or the inputs' higher precision. Rotating, scaling
-        or shifting x or y does not change it. If x or y has no variance, or N < 2 (debiased: N < 4), the CKA and its
-        gradient are 0.
+        or shifting x or y does not change it, as long as float32 holds the squares of the features. If x or y has no variance,
+        or N < 2 (debiased: N < 4), the CKA and its gradient are 0. Memory is needed for a few matrices [..., N, N].
 
     Raises:
         ValueError: the inputs differ in N, or one has fewer than two dimensions.
@@ -124,12 +126,6 @@ def linear_cka(x, y, debiased=False):
     check_items("linear_cka", x, y)
     with torch.autocast(x.device.type, enabled=False):
         return gram_cka(centered_gram(x), centered_gram(y), debiased)
-
-
-def check_items(name, x, y):
-    """ValueError if x and y are not features [..., N, P] and [..., N, Q] of the same items; it names the function."""
-    if x.dim() < 2 or y.dim() < 2 or x.shape[-2] != y.shape[-2]:
-        raise ValueError(f"{name} takes x [..., N, P] and y [..., N, Q], not {tuple(x.shape)} and {tuple(y.shape)}")
 
 
 def scaled(gram):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from fsd.method.cka import at_least_float32, center
 from fsd.method.losses import no_structure, zero_padding
+from fsd.method.shapes import check_pair
 from fsd.method.similarity import check_forms, fewest_items, safe_sqrt, structure_term
 
 CPU_COLUMNS = 2048  # features of a chunk: K = 100 centroids then take 0.8 MB, which stays in a core's cache
@@ -97,34 +98,52 @@ def global_inter_feature_loss(
     student_features, teacher_features, student_memory, teacher_memory, gamma_m, mask=None, debiased=False, similarity="cka",
     normalize_distances=False,
 ):
-    """L_G = γ_m · distance + (1 − γ_m) · cosine + memory CKA.
+    """L_G = γ_m · distance + (1 − γ_m) · cosine + memory CKA. It has first derivatives alone, and none by ``torch.func``.
 
     Args:
         student_features, teacher_features: [B, S, d] or [B, P].
-        student_memory, teacher_memory: [K, S·d_S] and [K, S·d_T] (or [K, S, d]).
+        student_memory, teacher_memory: tensors [K, S·d_S] and [K, S·d_T] (or [K, S, d]), such as the ``centroids`` of
+            :class:`fsd.StudentMemory` and :class:`fsd.TeacherMemory`.
         gamma_m: weight of the distance part, in [0, 1].
         mask: [B, S], nonzero where a token counts; for a memory that was built with ``--mask_padding``. Features of the other
             tokens are zero, and so are those beyond the end of features that are shorter than the memory. None counts all.
         debiased, similarity, normalize_distances: as in :func:`global_inter_feature_terms`.
 
     Raises:
-        ValueError: the features are wider than the memory, or narrower without a mask; the similarity is unknown, or debiased
-            without CKA.
+        ValueError: other shapes, as features wider than the memory, or narrower without a mask; gamma_m is out of range; the
+            similarity is unknown, or debiased without CKA.
+        TypeError: a memory is no tensor.
 
     Source: the paper's Eq. 10.
     """
+    check_pair("global_inter_feature_loss", "features [B, S, d] or [B, P]", student_features, teacher_features, dims=(2, 3),
+               shared=1, mask=mask)
+    if not 0 <= gamma_m <= 1:
+        raise ValueError(f"gamma_m is between 0 and 1, not {gamma_m}")
     if mask is not None:
         student_features, teacher_features = zero_padding(student_features, mask), zero_padding(teacher_features, mask)
-    for features, memory in ((student_features, student_memory), (teacher_features, teacher_memory)):
-        width, full = features[0].numel(), memory[0].numel()
-        if mask is None and width < full:
-            remedy = "pad the examples to the memory's length, or give the mask"
-            raise ValueError(f"features of width {width} beside a memory of width {full}: {remedy}")
+    sides = [_same_precision(name, features, memory, mask is not None) for name, features, memory in (
+        ("student", student_features, student_memory), ("teacher", teacher_features, teacher_memory))]
+    (student_features, student_memory), (teacher_features, teacher_memory) = sides
+    if len(student_memory) != len(teacher_memory):
+        raise ValueError(f"the student memory has {len(student_memory)} centroids, the teacher memory {len(teacher_memory)}")
     terms = global_inter_feature_terms(
         student_features, teacher_features, memory_products(student_memory), memory_products(teacher_memory), debiased,
         similarity, normalize_distances,
     )
     return gamma_m * terms.distance + (1 - gamma_m) * terms.cosine + terms.memory_cka
+
+
+def _same_precision(side, features, memory, may_be_shorter):
+    """Features and memory of a side in the higher precision of the two, after a check that they belong together."""
+    if not isinstance(memory, Tensor):
+        raise TypeError(f"the {side} memory is a tensor, such as the centroids of a memory, not {type(memory).__name__}")
+    width, full = features.shape[1:].numel(), memory.shape[1:].numel()
+    if width < full and not may_be_shorter:
+        remedy = "pad the examples to the memory's length, or give the mask"
+        raise ValueError(f"{side} features of width {width} beside a memory of width {full}: {remedy}")
+    precision = torch.promote_types(features.dtype, memory.dtype)
+    return features.to(precision), memory.to(precision)
 
 
 def _relations(features, memory):
@@ -143,7 +162,8 @@ def feature_products(features, memory):
     features = at_least_float32(features).flatten(1)
     width = memory.centroids.shape[1]
     if features.shape[1] > width:
-        raise ValueError(f"features of width {features.shape[1]} beside a memory of width {width}")
+        remedy = "its examples are shorter, or it is another model's"
+        raise ValueError(f"features of width {features.shape[1]} beside a memory of width {width}: {remedy}")
     is_trained = memory.gram is None
     products = FeatureProducts(*_Products.apply(features, memory.centroids, is_trained, memory.spare))
     return products if is_trained else products._replace(gram=memory.gram, norms=memory.norms)

@@ -9,7 +9,10 @@ import torch
 from torch.nn import functional as F
 
 from fsd.method.cka import at_least_float32, gram_cka
+from fsd.method.shapes import check_pair
 from fsd.method.similarity import check_forms, cka_loss, fewest_items, structure_gram, structure_term
+
+HIDDEN = "hidden states [B, S, d]"
 
 
 def task_loss(logits, labels):
@@ -32,8 +35,14 @@ def kd_loss(student_logits, teacher_logits, temperature):
             without the temperature: the softmax of one logit is constant.
         temperature: T > 0.
 
+    Raises:
+        ValueError: the logits are not [B, C] each, or the temperature is not above 0.
+
     Source: Hinton et al. 2015, section 2, which has the T²; the paper's Eq. 1 and 2, L_KD = α · L_CE + (1 − α) · L_DK.
     """
+    check_pair("kd_loss", "logits [B, C]", student_logits, teacher_logits, dims=(2,), shared=2)
+    if not temperature > 0:
+        raise ValueError(f"the temperature is above 0, not {temperature}")
     with torch.autocast(student_logits.device.type, enabled=False):
         student_logits, teacher_logits = at_least_float32(student_logits), at_least_float32(teacher_logits)
         if student_logits.shape[-1] == 1:
@@ -57,11 +66,12 @@ def intra_feature_loss(student_hidden, teacher_hidden, mask=None, released=False
         similarity: "cka"; or "procrustes" or "gram", to take that distance (:mod:`fsd.method.similarity`) instead of −log.
 
     Raises:
-        ValueError: an unknown similarity, released and debiased together, or one of them without CKA.
+        ValueError: other shapes, an unknown similarity, released and debiased together, or one of them without CKA.
 
     Source: the paper's Eq. 6; indices, the 1e-8 and the other form from the released code.
     """
     check_forms(similarity, debiased, released)
+    check_pair("intra_feature_loss", HIDDEN, student_hidden, teacher_hidden, dims=(3,), shared=2, mask=mask)
     with torch.autocast(student_hidden.device.type, enabled=False):
         if student_hidden.shape[-2] < fewest_items(debiased):
             return no_structure(student_hidden)
@@ -86,11 +96,12 @@ def local_inter_feature_loss(student_hidden, teacher_hidden, mask=None, debiased
         similarity: as in :func:`intra_feature_loss`.
 
     Raises:
-        ValueError: an unknown similarity, or debiased without CKA.
+        ValueError: other shapes, an unknown similarity, or debiased without CKA.
 
     Source: the paper's Eq. 7; indices and the 1e-8 from the released code.
     """
     check_forms(similarity, debiased)
+    check_pair("local_inter_feature_loss", HIDDEN, student_hidden, teacher_hidden, dims=(3,), shared=2, mask=mask)
     with torch.autocast(student_hidden.device.type, enabled=False):
         if len(student_hidden) < fewest_items(debiased):
             return no_structure(student_hidden)

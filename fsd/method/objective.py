@@ -154,7 +154,13 @@ class Objective:
 
         Returns:
             Loss name → scalar tensor, in the order of ``weights``.
+
+        Raises:
+            ValueError: the objective compares layers and does not know which.
         """
+        of_layers = {"intra", "local_inter", "pkd"} & set(self.weights)
+        if of_layers and not self.pairs or () in self.compared_pairs:
+            raise ValueError("the objective compares layers: give it pairs and default_pair, as layer_pairs returns them")
         values = {}
         student_logits, student_hidden = student
         teacher_logits, teacher_hidden = teacher or (None, None)
@@ -162,7 +168,7 @@ class Objective:
             values["task_loss"] = losses.task_loss(student_logits, labels)
         if "dark_knowledge" in self.weights:
             values["dark_knowledge"] = losses.kd_loss(student_logits, teacher_logits, self.temperature)
-        if {"intra", "local_inter", "pkd"} & set(self.weights):
+        if of_layers:
             values |= self._layer_losses(student_hidden, teacher_hidden, mask)
         if self.needs_memory:
             t, s = self.default_pair

@@ -5,7 +5,8 @@ Unlike CKA, both see the scale of the features: they are 0 only for features tha
 
 import torch
 
-from fsd.method.cka import FEWEST_DEBIASED, centered_gram, check_items, gram_cka, masked_centered_gram
+from fsd.method.cka import FEWEST_DEBIASED, centered_gram, gram_cka, masked_centered_gram
+from fsd.method.shapes import check_items
 
 SIMILARITIES = ("cka", "procrustes", "gram")
 LOG_FLOOR = 1e-8  # inside every logarithm of a CKA (released code)

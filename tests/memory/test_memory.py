@@ -5,6 +5,7 @@ import errno
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -43,6 +44,17 @@ def test_round_trip(memory, tmp_path):
 def test_equal_memories_have_equal_bytes(memory, tmp_path):
     files = {memory.save(tmp_path / str(number)).read_bytes() for number in range(5)}
     assert len(files) == 1
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"centroids": torch.randn(3, 24)}, "not float32"), ({"centroids": torch.randn(3, 6, 4).double()}, "not float32"),
+    ({"assignment": None}, "it holds centroids, counts"), ({"examples": 9}, "not those of 9 examples"),
+    ({"inertia": 0}, "its inertia is missing or damaged"), ({"centroids": np.zeros((3, 6, 4))}, "it holds assignment, counts"),
+])
+def test_what_could_not_be_read_is_not_saved(memory, tmp_path, changes, words):
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(memory, **changes).save(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_of_the_first_format_is_still_read(memory, tmp_path):

@@ -98,3 +98,9 @@ def test_shuffling_keeps_to_the_items_that_count():
         torch.testing.assert_close(shuffled_cka(teacher, ones, debiased, MASK), expected)
     values = shuffled_cka(teacher, student, False, MASK)
     assert values.shape == (5,) and (values[[0, 1, 4]] < gram_cka(teacher, student)[[0, 1, 4]]).all()
+
+
+def test_nan_is_no_level_of_chance():
+    x = normal(8, 5).float()
+    x[2, 1] = torch.nan
+    assert chance_cka(x, normal(8, 5)).isnan() and chance_cka(torch.full((8, 5), torch.inf), normal(8, 5)).isnan()

@@ -17,7 +17,7 @@ from fsd.report.style import COLORS, INK, SOFT, Drawing, marker_style, new_figur
 
 PLACES = {"inter": "between examples", "intra": "within an example"}
 RESTORED = ("KD", "PKD", "FSD_ILG")
-CHANCE = {
+SHUFFLED = {
     "linestyle": "", "marker": "|", "markersize": 8, "markeredgewidth": 1.6, "color": SOFT, "label": "chance: examples shuffled",
 }
 SPREAD = "Means over seeds; whiskers: standard deviation."
@@ -101,8 +101,8 @@ def diagonals(reproduction):
         for method in methods:
             points[average, method] = [[np.mean([np.mean(points[task, method][kind]) for task in complete])] for kind in (0, 1)]
         lines = [average, *tasks]
-    figure = dot_panels(lines, methods, points, "mean diagonal of the CKA map")
-    figure.legend(handles=[Line2D([], [], **CHANCE)], loc="outside upper center", handletextpad=0.2)
+    figure = dot_panels(lines, method_rows(methods), points, "mean diagonal of the CKA map")
+    figure.legend(handles=[Line2D([], [], **SHUFFLED)], loc="outside upper center", handletextpad=0.2)
     first = lines[0]
     placed = [method for method in methods if (first, method) in points]
     order = sorted(placed, key=lambda method: np.mean(points[first, method][0]))
@@ -116,22 +116,27 @@ def diagonals(reproduction):
     )
 
 
-def dot_panels(names, methods, points, label):
-    """A panel for each name, a row for each method, and points at ``points[name, method]`` = (values, chance levels) of runs.
+def method_rows(methods):
+    """The rows of :func:`dot_panels` for these methods."""
+    return {method: marker_style(method) for method in methods}
 
-    The mean of the values is a large mark with a whisker, above small ones for each of several runs.
+
+def dot_panels(names, rows, points, label, columns=3):
+    """A panel for each name, a row for each of ``rows``, and points at ``points[name, row]`` = (values, chance levels) of runs.
+
+    ``rows``: {method or other label: how its points look}. The mean of the values is a large mark with a whisker, above small
+    ones for each of several runs.
     """
-    columns, rows = 3, -(-len(names) // 3)
-    figure = new_figure(0.6 + rows * (0.38 + 0.16 * len(methods)))
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    lines = -(-len(names) // columns)
+    figure = new_figure(0.6 + lines * (0.38 + 0.16 * len(rows)))
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
     for panel in panels.flat[len(names):]:
         panel.remove()
     for panel, name in zip(panels.flat, names, strict=False):
-        for height, method in enumerate(methods):
-            style = marker_style(method)
-            values, chance = points.get((name, method), ([], []))
+        for height, (row, style) in enumerate(rows.items()):
+            values, chance = points.get((name, row), ([], []))
             if chance:
-                panel.plot(np.mean(chance), height, **CHANCE)
+                panel.plot(np.mean(chance), height, **SHUFFLED)
             if len(values) > 1:
                 below = [height + 0.3] * len(values)
                 panel.plot(values, below, linestyle="", **style | {"markersize": 2.6, "alpha": 0.8, "markeredgewidth": 0.2})
@@ -143,8 +148,8 @@ def dot_panels(names, methods, points, label):
         panel.margins(x=0.08)
         panel.locator_params(axis="x", nbins=4)
         panel.tick_params(axis="y", length=0)
-    panels[0, 0].set_yticks(range(len(methods)), [LABELS[method] for method in methods])
-    panels[0, 0].set_ylim(len(methods) - 0.4, -0.6)
+    panels[0, 0].set_yticks(range(len(rows)), [LABELS.get(row, row) for row in rows])
+    panels[0, 0].set_ylim(len(rows) - 0.4, -0.6)
     figure.supxlabel(label, fontsize=8)
     return figure
 
@@ -159,7 +164,7 @@ def scores(reproduction):
     methods = [method for method in METHODS if any(method == name for _, name in points)]
     titles = {task: f"{task}: {metric_of(task)}" for task in tasks}
     titled = {(titles[task], method): value for (task, method), value in points.items()}
-    figure = dot_panels(list(titles.values()), methods, titled, "score on dev [%]")
+    figure = dot_panels(list(titles.values()), method_rows(methods), titled, "score on dev [%]")
     for panel, task in zip(figure.axes, tasks, strict=True):
         if (task, "teacher") in points:
             panel.axvline(np.mean(points[task, "teacher"][0]), color=COLORS["teacher"], linewidth=0.8, linestyle="--", zorder=0.5)

@@ -4,7 +4,7 @@ import matplotlib
 from matplotlib.image import imread
 
 from fsd.records.tracking import Tracker
-from fsd.report import figures, heat_maps
+from fsd.report import figures, heat_maps, settings
 from fsd.report.names import LARGE_TASKS, SMALL_TASKS
 from fsd.report.style import RC, SIGNATURE, save
 from fsd.system.files import check_ours
@@ -20,6 +20,7 @@ FIGURES = {
     "figure7": (lambda found: heat_maps.batches(found, "figure7", LARGE_TASKS, LARGE), f"CKA maps of the {LARGE}"),
     "figure8": (lambda found: figures.curves(found, "figure8", LARGE_TASKS, LARGE), f"curves of relations on the {LARGE}"),
     "layers": (heat_maps.layers, "CKA of the layers"),
+    "settings": (settings.settings_figure, "method with several settings"),
 }
 
 

@@ -2,7 +2,7 @@
 
 from fsd.report.analysis_tables import cka_table, cost_table, ranks_table
 from fsd.report.score_tables import own_tables, parts_table, score_tables, spread_table
-from fsd.report.settings_table import settings_table
+from fsd.report.settings import settings_table
 
 
 def make_tables(reproduction, published, benchmark=None):

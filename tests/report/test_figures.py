@@ -6,15 +6,17 @@ import struct
 
 import numpy as np
 import pytest
-from made_up_reproduction import add_run, make_reproduction
+from made_up_reproduction import add_run, analysis, make_reproduction
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fsd.report import figures, heat_maps, style
+from fsd.records.results import append_result
+from fsd.report import figures, heat_maps, settings, style
 from fsd.report.gallery import draw_all
 from fsd.report.names import LABELS, LARGE_TASKS, METHODS, SMALL_TASKS
 from fsd.report.runs import read_reproduction
 from fsd.report.style import COLORS, MARKERS
 from fsd.system.errors import InputError
+from fsd.system.files import write_json
 
 DRAWN = ["scores", "figure3", "figure4", "figure5", "figure6", "layers"]
 
@@ -53,7 +55,8 @@ def test_all_figures_are_files_of_pictures(run_script, monkeypatch, tmp_path):
         assert picture.startswith(b"\x89PNG") and struct.unpack(">I", picture[16:20])[0] == 40 * style.WIDTH
         assert (folder / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     missing = [line for line in ended.out.splitlines() if "left out" in line]
-    assert [line.split()[0] for line in missing] == ["figure7", "figure8"] and not (folder / "figures/figure7.png").exists()
+    assert [line.split()[0] for line in missing] == ["figure7", "figure8", "settings"]
+    assert not (folder / "figures/figure7.png").exists()
     events = EventAccumulator(str(folder / "figures/runs/figures")).Reload()
     assert sorted(events.Tags()["images"]) == sorted(DRAWN)
     assert events.Images("figure3")[0].step == 21 and events.Images("figure3")[0].width == 40 * style.WIDTH
@@ -74,7 +77,7 @@ def test_partial_data_gives_what_it_has(partial, run_script):
     ended = make_figures(run_script, partial, "--run_file", partial / "elsewhere")
     assert ended.status == 0, ended.err
     assert {path.stem for path in (partial / "figures").glob("*.pdf")} == {"scores", "layers"}
-    assert len([line for line in ended.out.splitlines() if "left out" in line]) == 6
+    assert len([line for line in ended.out.splitlines() if "left out" in line]) == 7
     assert (partial / "figures/report.html").is_file() and not (partial / "figures/runs").exists()
     assert list((partial / "elsewhere/figures").iterdir())
 
@@ -85,6 +88,23 @@ def test_rows_without_analyses_and_analyses_without_rows(partial):
     add_run(partial, "RTE", "KD", 1, 0.5)
     shutil.rmtree(partial / "analysis")
     assert [drawing.name for drawing in draw_all(read_reproduction(partial), partial)[0]] == ["scores"]
+
+
+def test_settings_of_one_method_are_rows_of_a_figure(reproduction, tmp_path):
+    assert settings.settings_figure(read_reproduction(reproduction)) is None  # each method has one setting
+    for task in ("RTE", "CoLA"):
+        for seed, debiased in ((1, False), (2, False), (1, True)):
+            run = f"{task}-FSD_ILG-{seed}-{debiased}"
+            append_result(tmp_path / "results.csv", {
+                "task": task, "method": "FSD_ILG", "role": "student", "seed": seed, "batch_size": 32, "run": run,
+                "acc": 0.6 + 0.1 * debiased, "mcc": 0.4, "flags": json.dumps({"beta": 1, "debiased": debiased}),
+            })
+            write_json(tmp_path / f"analysis/{run}.json", analysis(task, "FSD_ILG", seed, 0.5) | {"run": run})
+    drawing = settings.settings_figure(read_reproduction(tmp_path))
+    panels = [panel.get_title() for panel in drawing.figure.axes]
+    assert panels == ["RTE: acc", "RTE: CKA with the teacher", "CoLA: mcc", "CoLA: CKA with the teacher"]
+    assert [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()] == ["FSD", "FSD, debiased"]
+    assert "Highest mean score: RTE FSD, debiased" in drawing.alt
 
 
 def test_an_empty_folder_and_no_folder(run_script, tmp_path):

@@ -315,7 +315,7 @@ def test_a_folder_that_is_not_there(run_script, tmp_path):
 
 
 def test_settings_of_one_method_stand_beside_each_other(repro):
-    """The first run's settings are the method's name alone; a flag that a row does not have counts as off."""
+    """A flag that a row does not have counts as off."""
     plain, gram = json.dumps({"beta": 1.0}), json.dumps({"beta": 1.0, "debiased": True, "similarity": "gram"})
     rows = [row("FSD_I", seed, acc=score, flags=flags, run=f"{flags}{seed}")
             for flags, scores in ((plain, (0.6, 0.7)), (gram, (0.5,))) for seed, score in enumerate(scores)]
@@ -326,3 +326,11 @@ def test_settings_of_one_method_stand_beside_each_other(repro):
     texts = [[text for text, _ in cells] for _, _, cells in table.cells()]
     assert texts == [["65.00 ± 7.07 (2)", "", ""], ["50.00 (1)", "90.00 (1)", "80.00 (1)"]]
     assert "settings" not in tables_of(repro(rte_rows()))
+
+
+def test_the_settings_that_the_others_differ_least_from_have_the_name_alone(repro):
+    changes = [{"similarity": "gram"}, {"debiased": True}, {}, {"gamma_m": 1, "normalize_distances": True}]
+    rows = [row("FSD_ILG", 1, acc=0.5, flags=json.dumps({"beta": 1.0, "gamma_m": 0.1} | change), run=str(change))
+            for change in changes]
+    assert [line.row for line in tables_of(repro(rows))["settings"].lines] == [
+        "FSD", "FSD, debiased", "FSD, gamma_m 1, normalize_distances", "FSD, similarity gram"]

@@ -1,0 +1,101 @@
+"""For experiments that train one method with several settings: a table and a figure of each setting beside the first."""
+
+from matplotlib.lines import Line2D
+
+from fsd.glue.metrics import main_metric
+from fsd.glue.tasks import find_task
+from fsd.records.results import row_flags
+from fsd.report.figures import SHUFFLED, dot_panels, metric_of
+from fsd.report.names import LABELS, LARGE_TASKS, NAMES, SMALL_TASKS
+from fsd.report.notes import mixed_teachers, other_encoder
+from fsd.report.runs import CHANCE, DIAGONALS, of
+from fsd.report.score_tables import percent
+from fsd.report.statistics import summary
+from fsd.report.style import Drawing, marker_style
+from fsd.report.table import Line, Table, Value
+
+BASE = "A method's name alone stands for the settings that the others differ least from; their rows tell what differs."
+
+
+def settings_of(reproduction):
+    """(task, method, label, runs, analyses) of each setting of the methods that were trained with several, on each task.
+
+    The settings that the others differ least from come first, with the method's name alone as label. It is not always the
+    first run that has them, as runs end in any order. The others' labels tell the flags that differ.
+    """
+    students, found = reproduction.students, []
+    counts = students.groupby(["task", "method"])["flags"].nunique()
+    for method in LABELS:
+        for task in SMALL_TASKS + LARGE_TASKS:
+            if counts.get((task, method), 0) < 2:
+                continue
+            runs, analyses = of(students, task, method), of(reproduction.analyses, task, method)
+            by_flags = [(row_flags(of_flags.iloc[0]), of_flags) for _, of_flags in runs.groupby("flags", sort=False)]
+            base = min((own for own, _ in by_flags), key=lambda own: sum(len(_changes(own, other)) for other, _ in by_flags))
+            for own, of_flags in sorted(by_flags, key=lambda pair: _changes(base, pair[0])):
+                label = ", ".join([LABELS[method], *_changes(base, own)])
+                found.append((task, method, label, of_flags, analyses[analyses["flags"] == of_flags["flags"].iloc[0]]))
+    return found
+
+
+def tasks_of(settings):
+    """The tasks of what :func:`settings_of` returned, in the paper's order."""
+    return [task for task in SMALL_TASKS + LARGE_TASKS if any(task == of_setting[0] for of_setting in settings)]
+
+
+def settings_table(reproduction):
+    """Scores and CKA of each setting; None if no method was trained with several."""
+    settings = settings_of(reproduction)
+    if not settings:
+        return None
+    tasks, lines = tasks_of(settings), {}
+    columns = [f"{task} {name}" for task in tasks for name in (main_metric(find_task(task)), "CKA", "CKA by chance")]
+    for task, _, label, runs, analyses in settings:
+        line = lines.setdefault(label, {})
+        line[columns[3 * tasks.index(task)]] = percent(runs["score"])
+        for place, name in enumerate(("mean_diagonal", CHANCE), start=1):
+            mean, sd, count = summary(100 * analyses[name])
+            line[columns[3 * tasks.index(task) + place]] = Value(mean, sd, count)
+    students = reproduction.students
+    shown = students[students["task"].isin(tasks)]
+    notes = [NAMES, BASE,
+             "CKA: mean diagonal of the CKA map between teacher and student. By chance: that of unrelated features of the same "
+             "effective dimensions.",
+             *mixed_teachers(shown), *other_encoder(shown)]
+    caption = "Settings: scores on dev and CKA, in percent, mean ± standard deviation (number of runs)"
+    return Table("settings", caption, columns, [Line(label, "ours", values) for label, values in lines.items()], notes)
+
+
+def settings_figure(reproduction):
+    """The scores and the CKA of each setting's runs as points; None if no method was trained with several."""
+    settings = settings_of(reproduction)
+    if not settings:
+        return None
+    rows = {label: marker_style(method) for _, method, label, _, _ in settings}
+    panels = {task: (f"{task}: {metric_of(task)}", f"{task}: CKA with the teacher") for task in tasks_of(settings)}
+    points = {}
+    for task, _, label, runs, analyses in settings:
+        scores, ckas = panels[task]
+        points[scores, label] = (100 * runs["score"].dropna()).tolist(), []
+        points[ckas, label] = [(100 * analyses[name].dropna()).tolist() for name in DIAGONALS]
+    figure = dot_panels([name for pair in panels.values() for name in pair], rows, points, "percent", columns=2)
+    figure.legend(handles=[Line2D([], [], **SHUFFLED)], loc="outside upper center", handletextpad=0.2)
+    best = {task: max(of_task, key=lambda setting: setting[3]["score"].mean())[2]
+            for task in panels if (of_task := [setting for setting in settings if setting[0] == task])}
+    told = ", ".join(f"{task} {label}" for task, label in best.items())
+    return Drawing(
+        "settings", "One method with several settings",
+        f"Scores on dev, and the mean diagonal of the CKA map. Small marks are runs, large ones their means; whiskers: standard "
+        f"deviation. {BASE} {NAMES} Axes differ between panels.",
+        f"Scores and CKA on {', '.join(panels)} of {', '.join(rows)}. Highest mean score: {told}.", figure,
+    )
+
+
+def _changes(base, flags):
+    """What flags (name → value) have in another way than the base: ["debiased", "gamma_m 0.5"]."""
+    changes = []
+    for name in sorted(base.keys() | flags.keys()):
+        value = flags.get(name, False)  # rows of versions without the flag
+        if value != base.get(name, False):
+            changes.append(name if value is True else f"no {name}" if value is False else f"{name} {value}")
+    return changes

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from fsd.method.cka import at_least_float32, centered_gram
-from fsd.method.losses import HIDDEN, zero_padding
+from fsd.method.losses import zero_padding
 from fsd.method.relations import pairwise_distances
 from fsd.method.shapes import check_pair
 
@@ -24,7 +24,7 @@ def pkd_loss(student_hidden, teacher_hidden):
 
     Source: Sun et al. 2019 (arXiv 1908.09355): L_PT, the loss of the patient teacher.
     """
-    check_pair("pkd_loss", HIDDEN, student_hidden, teacher_hidden, dims=(3,), shared=2)
+    check_pair("pkd_loss", "hidden states [B, S, d]", student_hidden, teacher_hidden, dims=(3,), shared=2)
     if student_hidden.shape[-1] != teacher_hidden.shape[-1]:
         sizes = f"{student_hidden.shape[-1]} and {teacher_hidden.shape[-1]}"
         raise ValueError(f"PKD needs a student and a teacher of the same hidden size, not {sizes}")
@@ -65,7 +65,7 @@ def rkd_angle_loss(student_features, teacher_features, mask=None):
 
 def rkd_losses(student_features, teacher_features, mask=None, names=("distance", "angle")):
     """{name: loss} for "distance" and "angle", from one Gram matrix of the batch a side; see the two functions above."""
-    takes = "features [B, S, d] or [B, P]"
+    takes = "features [B, P], or [B, S, d] and a mask [B, S] or None"
     check_pair("RKD", takes, student_features, teacher_features, dims=(2, 3), shared=1, mask=mask)
     relations = {"distance": _relative_distances, "angle": _angle_cosines}
     with torch.autocast(student_features.device.type, enabled=False):
@@ -93,7 +93,7 @@ def attention_loss(student_attention, teacher_attention, mask=None):
     loss stays finite; :func:`query_key_loss` works on logits and needs no such floor.
     """
     _check_heads(student_attention, teacher_attention)
-    takes = "attentions [B, heads, S, S]"
+    takes = "attentions [B, heads, S, S] and a mask [B, S] or None"
     check_pair("attention_loss", takes, student_attention, teacher_attention, dims=(4,), shared=4, mask=mask, tokens=2)
     with torch.autocast(student_attention.device.type, enabled=False):
         student, teacher = at_least_float32(student_attention), at_least_float32(teacher_attention)
@@ -125,7 +125,7 @@ def query_key_loss(student_queries, student_keys, teacher_queries, teacher_keys,
     Args, raises and source: as there. :func:`fsd.models.forward.last_attention` takes them out of a model.
     """
     _check_heads(student_queries, teacher_queries)
-    takes = "queries, keys or values [B, heads, S, d_head]"
+    takes = "queries, keys or values [B, heads, S, d_head] and a mask [B, S] or None"
     check_pair("MiniLM", takes, student_queries, teacher_queries, dims=(4,), shared=3, mask=mask, tokens=2)
     with torch.autocast(student_queries.device.type, enabled=False):
         student = _log_attention(student_queries, student_keys, mask)

@@ -116,8 +116,8 @@ def global_inter_feature_loss(
 
     Source: the paper's Eq. 10.
     """
-    check_pair("global_inter_feature_loss", "features [B, S, d] or [B, P]", student_features, teacher_features, dims=(2, 3),
-               shared=1, mask=mask)
+    takes = "features [B, P], or [B, S, d] and a mask [B, S] or None"
+    check_pair("global_inter_feature_loss", takes, student_features, teacher_features, dims=(2, 3), shared=1, mask=mask)
     if not 0 <= gamma_m <= 1:
         raise ValueError(f"gamma_m is between 0 and 1, not {gamma_m}")
     if mask is not None:

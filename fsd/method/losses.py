@@ -12,7 +12,7 @@ from fsd.method.cka import at_least_float32, gram_cka
 from fsd.method.shapes import check_pair
 from fsd.method.similarity import check_forms, cka_loss, fewest_items, structure_gram, structure_term
 
-HIDDEN = "hidden states [B, S, d]"
+HIDDEN = "hidden states [B, S, d] and a mask [B, S] or None"
 
 
 def task_loss(logits, labels):

@@ -23,4 +23,4 @@ def check_pair(name, takes, student, teacher, dims, shared, mask=None, tokens=1)
     if not fits:
         given = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
         given += "" if mask is None else f" with a mask {tuple(mask.shape)}"
-        raise ValueError(f"{name} takes {takes}, and a mask [B, S] or None; not {given}")
+        raise ValueError(f"{name} takes {takes}, not {given}")

@@ -1,4 +1,4 @@
-"""For experiments that train one method with several settings: a table and a figure of each setting beside the first."""
+"""For experiments that train one method with several settings: a table and a figure of all settings, side by side."""
 
 from matplotlib.lines import Line2D
 

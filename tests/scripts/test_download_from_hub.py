@@ -163,10 +163,10 @@ def test_what_is_there_is_kept_and_only_what_lacks_is_recorded_anew(download, hu
 
 def test_files_of_the_official_address_have_no_entry(tmp_path):
     source = {"repository": "nyu-mll/glue", "revision": "main", "commit": COMMIT}
-    download_glue.record_source(tmp_path, ["train.tsv", "dev.tsv"], source)
-    download_glue.record_source(tmp_path, ["dev.tsv"], None)
+    download_glue.record_source(tmp_path, download_glue.known_sources(tmp_path), ["train.tsv", "dev.tsv"], source)
+    download_glue.record_source(tmp_path, download_glue.known_sources(tmp_path), ["dev.tsv"], None)
     assert json.loads((tmp_path / "hub.json").read_text()) == {"train.tsv": source}
-    download_glue.record_source(tmp_path, ["train.tsv"], None)
+    download_glue.record_source(tmp_path, download_glue.known_sources(tmp_path), ["train.tsv"], None)
     assert not (tmp_path / "hub.json").exists()
 
 

@@ -20,7 +20,8 @@ def cka_table(reproduction, published):
     """Table 6: the mean diagonal of the CKA maps of teacher and student, and two chance levels of it."""
     printed = published["table_6_mean_diagonal_of_CKA_heat_maps"]
     tasks = printed["columns"][:-1]
-    used = reproduction.analyses[reproduction.analyses["method"].isin(WITH_MAPS)]
+    analyses = reproduction.main_analyses
+    used = analyses[analyses["method"].isin(WITH_MAPS)]
     lines = []
     for method in WITH_MAPS:
         label = map_name(method, dash="-")
@@ -48,7 +49,8 @@ def ranks_table(reproduction, published):
     """Table 7: rank of each of four methods by its relation difference to the teacher, mean of the four differences."""
     printed = published["table_7_mean_rank_of_relation_differences"]
     tasks = printed["columns"][:-1]
-    used = reproduction.analyses[reproduction.analyses["method"].isin(WITH_RELATIONS)].dropna(subset=list(RELATIONS))
+    analyses = reproduction.main_analyses
+    used = analyses[analyses["method"].isin(WITH_RELATIONS)].dropna(subset=list(RELATIONS))
     ranks = {task: _ranks(used[used["task"] == task]) for task in tasks}
     lines = []
     for method in WITH_RELATIONS:

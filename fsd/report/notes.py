@@ -46,7 +46,7 @@ def notes_on_runs(rows, reproduction, tasks):
     failed = [cell for cell in reproduction.failed if cell.split("/")[0] in tasks]
     if failed:
         notes.append(f"Ours: cells of these tasks that failed: {len(failed)}. failed.json names them.")
-    notes += mixed_teachers(rows) + mixed_settings(rows)
+    notes += mixed_teachers(rows) + left_out_settings(rows, reproduction)
     return notes
 
 
@@ -61,6 +61,15 @@ def mixed_teachers(rows):
     hashes = rows[rows["teacher_hash"] != ""].groupby("task")["teacher_hash"].nunique()
     mixed = [f"{task} ({count})" for task, count in hashes.items() if count > 1]
     return [f"Ours: mixed teachers. The students of these tasks had several: {', '.join(mixed)}."] if mixed else []
+
+
+def left_out_settings(rows, reproduction):
+    """A note that names each task and method among ``rows`` that also has runs with other settings."""
+    cells = ["task", "method", "batch_size"]
+    counts = reproduction.runs.groupby(cells)["flags"].nunique()
+    shown = [cell for cell in rows.groupby(cells).groups if counts.get(cell, 1) > 1]
+    named = ", ".join(dict.fromkeys(f"{task} {method} ({counts[task, method, size]})" for task, method, size in shown))
+    return [f"Ours: several settings. Only those that the others differ least from are shown here: {named}."] if named else []
 
 
 def mixed_settings(rows):

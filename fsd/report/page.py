@@ -97,7 +97,7 @@ def summary(reproduction):
         f'transferring</cite>, Expert Systems with Applications 234 (2023) 120980, '
         f'<a href="https://doi.org/{DOI}">doi:{DOI}</a>.',
         f"Student runs: {len(students)}. Methods: {students['method'].nunique()}. Tasks: {len(reproduction.tasks())}. "
-        f"Seeds: {', '.join(seeds) or 'none'}. Analysed models: {len(reproduction.analyses)}. "
+        f"Seeds: {', '.join(seeds) or 'none'}. Analysed models: {len(reproduction.main_analyses)}. "
         f"Failed cells: {len(reproduction.failed)}. {NAMES}",
     ]
     if chosen:

@@ -14,6 +14,7 @@ from fsd.glue.tasks import METRIC_NAMES, TASKS, find_task, plain_name
 from fsd.method.relations import RELATIONS
 from fsd.records.results import read_results
 from fsd.report.names import LARGE_TASKS, SMALL_TASKS
+from fsd.report.variants import settings_text, with_main_settings
 from fsd.system.errors import InputError
 from fsd.system.files import read_json
 
@@ -35,7 +36,8 @@ class Reproduction:
 
     Attributes:
         runs: frame of ``RUN_COLUMNS``, one row a run on one of the nine tasks; a teacher's method is "teacher". Metrics are
-            fractions, NaN where a task has no such metric; ``score`` is the task's main one.
+            fractions, NaN where a task has no such metric; ``score`` is the task's main one, and ``flags`` a
+            :func:`fsd.report.variants.settings_text`.
         analyses: frame of ``ANALYSIS_COLUMNS``, one row a model of the main experiments that was compared with its teacher.
             ``PARTS`` are dictionaries, empty where the analysis has no such part.
         failed: cell name, which starts with the task and "/" → the last line of its log.
@@ -51,8 +53,20 @@ class Reproduction:
 
     @cached_property
     def main(self):
-        """The runs of each task's main experiment, and the teachers."""
-        return at_batch_sizes(self.runs, main_batch_sizes(self.runs))
+        """The runs of each task's main experiment, and the teachers. Of several settings of a method, one counts."""
+        return with_main_settings(at_batch_sizes(self.runs, main_batch_sizes(self.runs)))
+
+    @cached_property
+    def of_all_settings(self):
+        """The students' runs at the batch size of each task's main experiment, with whatever settings."""
+        found = at_batch_sizes(self.runs, main_batch_sizes(self.runs))
+        return found[found["method"] != "teacher"]
+
+    @cached_property
+    def main_analyses(self):
+        """The analyses without those of runs that ``main`` leaves out."""
+        left_out = set(self.of_all_settings["run"]) - set(self.main["run"])
+        return self.analyses[~self.analyses["run"].isin(left_out)]
 
     @property
     def students(self):
@@ -61,12 +75,13 @@ class Reproduction:
 
     def tasks(self, part=None):
         """Tasks in the paper's order whose analyses have ``part``; without a part, those with a score."""
-        found = self.main.dropna(subset=["score"]) if part is None else self.analyses[self.analyses[part].astype(bool)]
+        analyses = self.main_analyses
+        found = self.main.dropna(subset=["score"]) if part is None else analyses[analyses[part].astype(bool)]
         return [task for task in SMALL_TASKS + LARGE_TASKS if task in set(found["task"])]
 
     def parts(self, part, task, method):
         """The ``part`` of each run's analysis, of one task and method."""
-        return [found for found in of(self.analyses, task, method)[part] if found]
+        return [found for found in of(self.main_analyses, task, method)[part] if found]
 
     def scores(self, task, method):
         """The main dev metric of each run, as fractions."""
@@ -106,7 +121,8 @@ def read_runs(path):
     """Frame of the results file's rows. Of rows with the same task, method, seed and settings, the last one counts."""
     kept = []
     for at, row in enumerate(read_results(path), start=1):
-        values = {name: row.get(name, "") for name in RUN_COLUMNS} | {"task": _task(row["task"], f"{path}: row {at}")}
+        values = {name: row.get(name, "") for name in RUN_COLUMNS}
+        values |= {"task": _task(row["task"], f"{path}: row {at}"), "flags": settings_text(row)}
         for name in NUMBERS:
             values[name] = _number(values[name], f"{path}: row {at}: {name}")
         values["score"] = values[_main_metric(row, values["task"], f"{path}: row {at}")]

@@ -7,6 +7,7 @@ from fsd.report.notes import DOUBTS, mixed_settings, mixed_teachers, notes_on_st
 from fsd.report.runs import of
 from fsd.report.statistics import DRAWS, summary
 from fsd.report.table import Line, Table, Value
+from fsd.report.variants import with_main_settings
 
 LEVEL = 0.05
 TESTS = [
@@ -140,7 +141,7 @@ def parts_table(reproduction, published):
 def spread_table(reproduction, published):
     """Table 5: the standard deviation over all runs at batch sizes 8, 16 and 32 of FSD_L and FSD_G."""
     printed = published["table_5_standard_deviation_of_18_runs"]
-    rows = reproduction.runs
+    rows = with_main_settings(reproduction.runs)
     rows = rows[rows["method"].isin(("FSD_L", "FSD_G")) & rows["batch_size"].isin((8, 16, 32))]
     metrics = (("MRPC", "f1"), ("MRPC", "acc"), ("SST-2", "acc"))
     lines, notes = [], [f"Published: {published['source']}; 18 runs each, six at each batch size."]

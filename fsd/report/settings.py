@@ -4,7 +4,6 @@ from matplotlib.lines import Line2D
 
 from fsd.glue.metrics import main_metric
 from fsd.glue.tasks import find_task
-from fsd.records.results import row_flags
 from fsd.report.figures import SHUFFLED, dot_panels, metric_of
 from fsd.report.names import LABELS, LARGE_TASKS, NAMES, SMALL_TASKS
 from fsd.report.notes import mixed_teachers, other_encoder
@@ -13,6 +12,7 @@ from fsd.report.score_tables import percent
 from fsd.report.statistics import summary
 from fsd.report.style import Drawing, marker_style
 from fsd.report.table import Line, Table, Value
+from fsd.report.variants import changes, main_settings
 
 BASE = "A method's name alone stands for the settings that the others differ least from; their rows tell what differs."
 
@@ -20,21 +20,20 @@ BASE = "A method's name alone stands for the settings that the others differ lea
 def settings_of(reproduction):
     """(task, method, label, runs, analyses) of each setting of the methods that were trained with several, on each task.
 
-    The settings that the others differ least from come first, with the method's name alone as label. It is not always the
-    first run that has them, as runs end in any order. The others' labels tell the flags that differ.
+    The :func:`fsd.report.variants.main_settings` come first, with the method's name alone as label. The others' labels tell
+    the flags that differ.
     """
-    students, found = reproduction.students, []
+    students, found = reproduction.of_all_settings, []
     counts = students.groupby(["task", "method"])["flags"].nunique()
     for method in LABELS:
         for task in SMALL_TASKS + LARGE_TASKS:
             if counts.get((task, method), 0) < 2:
                 continue
             runs, analyses = of(students, task, method), of(reproduction.analyses, task, method)
-            by_flags = [(row_flags(of_flags.iloc[0]), of_flags) for _, of_flags in runs.groupby("flags", sort=False)]
-            base = min((own for own, _ in by_flags), key=lambda own: sum(len(_changes(own, other)) for other, _ in by_flags))
-            for own, of_flags in sorted(by_flags, key=lambda pair: _changes(base, pair[0])):
-                label = ", ".join([LABELS[method], *_changes(base, own)])
-                found.append((task, method, label, of_flags, analyses[analyses["flags"] == of_flags["flags"].iloc[0]]))
+            base = main_settings(runs["flags"])
+            for flags in sorted(runs["flags"].unique(), key=lambda flags: changes(base, flags)):
+                label = ", ".join([LABELS[method], *changes(base, flags)])
+                found.append((task, method, label, runs[runs["flags"] == flags], analyses[analyses["flags"] == flags]))
     return found
 
 
@@ -56,8 +55,8 @@ def settings_table(reproduction):
         for place, name in enumerate(("mean_diagonal", CHANCE), start=1):
             mean, sd, count = summary(100 * analyses[name])
             line[columns[3 * tasks.index(task) + place]] = Value(mean, sd, count)
-    students = reproduction.students
-    shown = students[students["task"].isin(tasks)]
+    shown = reproduction.of_all_settings
+    shown = shown[shown["task"].isin(tasks)]
     notes = [NAMES, BASE,
              "CKA: mean diagonal of the CKA map between teacher and student. By chance: that of unrelated features of the same "
              "effective dimensions.",
@@ -89,13 +88,3 @@ def settings_figure(reproduction):
         f"deviation. {BASE} {NAMES} Axes differ between panels.",
         f"Scores and CKA on {', '.join(panels)} of {', '.join(rows)}. Highest mean score: {told}.", figure,
     )
-
-
-def _changes(base, flags):
-    """What flags (name → value) have in another way than the base: ["debiased", "gamma_m 0.5"]."""
-    changes = []
-    for name in sorted(base.keys() | flags.keys()):
-        value = flags.get(name, False)  # rows of versions without the flag
-        if value != base.get(name, False):
-            changes.append(name if value is True else f"no {name}" if value is False else f"{name} {value}")
-    return changes

@@ -261,6 +261,30 @@ def test_notes_name_what_is_mixed_or_missing(repro):
     assert "chosen on held-out training data" in tables_of(folder)["table2"].markdown()
 
 
+def test_of_several_settings_one_is_in_the_tables_and_the_others_are_named(repro):
+    """The plain form is the last that was run, and one change away from each of the others."""
+    forms = {"{}": 0.6, '{"debiased": true}': 0.2, '{"similarity": "gram"}': 0.4}
+    rows = [row(method, 1, acc=0.6, flags='{"debiased": false}') for method in ("PKD", "RKD", "KD")]
+    rows += [row("FSD_ILG", seed, acc=score, flags=flags, run=f"{flags}{seed}")
+             for flags, score in reversed(forms.items()) for seed in (1, 2)]
+    analyses = [analysis(method, 1, run=run) for method, run in [("KD", "RTE-KD-1"), ("PKD", "RTE-PKD-1"), ("RKD", "RTE-RKD-1"),
+                                                                *(("FSD_ILG", f"{flags}1") for flags in forms)]]
+    tables = tables_of(repro(rows, analyses))
+    assert cells(tables["table2"], "FSD")["RTE acc"] == "60.00 ± 0.00 (2)"
+    note = "- Ours: several settings. Only those that the others differ least from are shown here: RTE FSD_ILG (3).\n"
+    for name in ("table2", "table4", "table6", "table7"):
+        assert note in tables[name].markdown(), name
+    assert "several settings" not in tables["table3"].markdown() + tables["table5"].markdown()
+    assert "mixed" not in "".join(table.markdown() for table in tables.values())
+
+
+def test_the_settings_of_most_runs_and_then_the_latest_count_where_each_is_as_near(repro):
+    rows = [row("KD", 1, acc=0.5, flags='{"alpha": 0.2}'), row("KD", 1, acc=0.6, flags='{"alpha": 0.5}')]
+    assert cells(tables_of(repro(rows))["table2"], "VKD")["RTE acc"] == "60.00 (1)"
+    rows.append(row("KD", 2, acc=0.5, flags='{"alpha": 0.2, "debiased": false, "memory_learning_rate": null}'))
+    assert cells(tables_of(repro(rows))["table2"], "VKD")["RTE acc"] == "50.00 ± 0.00 (2)"
+
+
 def test_mixed_settings_are_named(repro):
     runs = read_reproduction(repro([row("KD", 1, acc=0.6), row("KD", 2, acc=0.6)])).runs
     assert mixed_settings(runs) == []

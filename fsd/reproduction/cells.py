@@ -15,7 +15,7 @@ from fsd.glue.tasks import find_task
 from fsd.records.output_folder import RECORD_FILE
 from fsd.reproduction.experiment import of_task
 from fsd.reproduction.experiment_file import OF_STUDENTS
-from fsd.reproduction.programs import WITH_MEMORY, flag_names, identity, program_of, words
+from fsd.reproduction.programs import WITH_MEMORY, defaults, flag_names, identity, program_of, words
 from fsd.system.errors import InputError
 from fsd.system.files import read_json
 from fsd.system.hashes import json_hash, tensor_hash
@@ -120,7 +120,7 @@ class Workplace:
             identified = identity("teacher", task, given)
         except InputError as error:
             raise InputError(f"the teacher of {task}: {error}") from error
-        name = f"{place}/{task}/teacher-{json_hash(identified)[:8]}"
+        name = f"{place}/{task}/teacher-{_short_hash('teacher', identified)}"
         folder = self.output_dir / name
         command = ("scripts/finetune_teacher.py", "--model_name_or_path", self.base, "--do_train", "--do_eval",
                    "--results_file", str(self.results(place)), *self.common(place, task, folder), *words(flags),
@@ -133,7 +133,7 @@ class Workplace:
         shared = {name: student_flags[name] for name in OF_STUDENTS}
         flags = self.flags("memory", task, of_task(self.experiment.memory, task), shared)
         teacher = self.teacher(place, task)
-        name = f"{place}/{task}/memory-{json_hash([teacher.flags, flags])[:8]}"
+        name = f"{place}/{task}/memory-{_short_hash('memory', flags | {'teacher': teacher.name})}"
         folder = self.output_dir / name
         command = ("train_memory.py", "--model_name_or_path", str(teacher.folder), "--do_train",
                    *self.common(place, task, folder), *words(flags), "--seed", str(TEACHER_SEED))
@@ -166,7 +166,7 @@ class Workplace:
         label = "-".join(f"{name}{_short(value)}" for name, value in sorted(changed.items()) if name in flags)[:100]
         results = self.results("search" if variant is None else "final")
         root = results.stem if variant is None else "final"
-        name = f"{root}/{task}/{method}/{label or 'plain'}-{json_hash(identified)[:8]}/seed-{seed}"
+        name = f"{root}/{task}/{method}/{label or 'plain'}-{_short_hash(method, identified)}/seed-{seed}"
         own = self.output_dir / name
         command = (
             program_of(method).script, "--model_name_or_path", str(self.teacher(place, task).folder),
@@ -245,6 +245,12 @@ def score_of(row):
     except ValueError:
         return -math.inf
     return score if math.isfinite(score) else -math.inf
+
+
+def _short_hash(method, flags):
+    """Eight digits that tell settings apart. Defaults are left out, so that a flag of a later version changes no name."""
+    own = defaults(method)
+    return json_hash({name: value for name, value in flags.items() if value != own.get(name)})[:8]
 
 
 def _short(value):

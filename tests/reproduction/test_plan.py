@@ -9,6 +9,7 @@ import torch
 from made_up_workplace import MadeUp, short
 from safetensors.torch import save_file
 
+from fsd.reproduction import cells
 from fsd.reproduction.timing import Rates
 from fsd.system.errors import InputError
 
@@ -54,6 +55,19 @@ def test_at_first_data_are_held_out_and_the_final_teacher_is_trained(made_up):
         "search of FSD_I": (2, 0, 0), "search of FSD_G": (5, 0, 0), "search of FSD_ILG": (3, 0, 0),
         "teachers (final)": (1, 0, 0), "memories (final)": (1, 0, 0), "final runs": (10, 0, 0), "teachers (analysis)": (1, 0, 0),
     }
+
+
+def test_a_flag_of_a_later_version_makes_no_new_teacher_or_memory(made_up, monkeypatch):
+    def teacher_and_memory():
+        workplace = made_up.plan().workplace
+        return workplace.teacher("final", "RTE"), workplace.memory("final", "RTE", {"max_seq_length": 32, "mask_padding": True})
+
+    before = teacher_and_memory()
+    identity, defaults = cells.identity, cells.defaults
+    monkeypatch.setattr(cells, "identity", lambda *words: identity(*words) | {"of_a_later_version": False})
+    monkeypatch.setattr(cells, "defaults", lambda method: defaults(method) | {"of_a_later_version": False})
+    after = teacher_and_memory()
+    assert after[0].flags["of_a_later_version"] is False and [cell.name for cell in after] == [cell.name for cell in before]
 
 
 def test_looking_writes_nothing(made_up):

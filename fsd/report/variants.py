@@ -2,15 +2,22 @@
 
 import json
 
+from fsd.cli.settings import WITHOUT_INFLUENCE
 from fsd.records.results import row_flags
+from fsd.reproduction.programs import PROGRAMS, defaults
 
 
 def settings_text(row):
-    """The flags of a results row as one text, the same for equal settings. Flags that are off are left out, as rows of
-    versions without them have none; "" for a row without flags."""
-    flags = row_flags(row)
-    return json.dumps({name: flags[name] for name in sorted(flags) if flags[name] is not None and flags[name] is not False}) \
-        if flags else ""
+    """The flags of a results row as one text, the same for equal settings; "" for a row without flags.
+
+    A flag that the row's version did not have has its default, as :func:`fsd.reproduction.programs.is_same_run` takes it.
+    """
+    flags, method = row_flags(row), "teacher" if row["role"] == "teacher" else row["method"]
+    if not flags:
+        return ""
+    settings = (defaults(method) if method in {"teacher", *PROGRAMS} else {}) | flags
+    on = {name for name, value in settings.items() if value is not None and value is not False}
+    return json.dumps({name: settings[name] for name in sorted(on - WITHOUT_INFLUENCE)})
 
 
 def changes(base, other):

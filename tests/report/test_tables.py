@@ -263,7 +263,7 @@ def test_notes_name_what_is_mixed_or_missing(repro):
 
 def test_of_several_settings_one_is_in_the_tables_and_the_others_are_named(repro):
     """The plain form is the last that was run, and one change away from each of the others."""
-    forms = {"{}": 0.6, '{"debiased": true}': 0.2, '{"similarity": "gram"}': 0.4}
+    forms = {'{"beta": 1.0}': 0.6, '{"beta": 1.0, "debiased": true}': 0.2, '{"beta": 1.0, "similarity": "gram"}': 0.4}
     rows = [row(method, 1, acc=0.6, flags='{"debiased": false}') for method in ("PKD", "RKD", "KD")]
     rows += [row("FSD_ILG", seed, acc=score, flags=flags, run=f"{flags}{seed}")
              for flags, score in reversed(forms.items()) for seed in (1, 2)]
@@ -283,6 +283,20 @@ def test_the_settings_of_most_runs_and_then_the_latest_count_where_each_is_as_ne
     assert cells(tables_of(repro(rows))["table2"], "VKD")["RTE acc"] == "60.00 (1)"
     rows.append(row("KD", 2, acc=0.5, flags='{"alpha": 0.2, "debiased": false, "memory_learning_rate": null}'))
     assert cells(tables_of(repro(rows))["table2"], "VKD")["RTE acc"] == "50.00 ± 0.00 (2)"
+
+
+def test_rows_of_a_version_without_a_flag_have_its_default(repro):
+    earlier = {"beta": 1.0, "gamma_m": 0.0, "debiased": False}
+    later = earlier | {"similarity": "cka", "student_memory_init": "random", "memory_learning_rate": None}
+    rows = [row("FSD_ILG", seed, acc=0.6, flags=json.dumps(flags)) for seed, flags in ((1, earlier), (2, earlier), (3, later))]
+    tables = tables_of(repro(rows))
+    assert cells(tables["table2"], "FSD")["RTE acc"] == "60.00 ± 0.00 (3)" and "settings" not in tables
+
+
+def test_a_value_of_zero_is_a_value(repro):
+    rows = [row("FSD_ILG", seed, acc=0.6, flags=json.dumps({"beta": 1.0, "gamma_m": gamma_m}), run=f"{seed}{gamma_m}")
+            for seed, gamma_m in ((1, 1e-4), (2, 1e-4), (1, 0.0))]
+    assert [line.row for line in tables_of(repro(rows))["settings"].lines] == ["FSD", "FSD, gamma_m 0.0"]
 
 
 def test_mixed_settings_are_named(repro):

@@ -69,7 +69,18 @@ def test_the_losses_in_your_own_loop(rte_teacher, memory_folder, tmp_path, monke
     assert all(parameter.grad is None for parameter in names["teacher"].parameters())
 
 
+class PlainTrainer:
+    """What the example takes from the Trainer of transformers, which needs accelerate to start."""
+
+    def __init__(self, model, args):
+        self.model, self.args = model, args
+
+    def create_optimizer(self):
+        return torch.optim.SGD(self.model.parameters(), lr=0.0)
+
+
 def test_the_trainer_s_loss_and_a_memory_of_one_s_own(rte_teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.Trainer", PlainTrainer)
     names = {}
     for words in ("class DistillationTrainer", "def teacher_memory"):
         exec(python_block(words), names)
@@ -77,13 +88,20 @@ def test_the_trainer_s_loss_and_a_memory_of_one_s_own(rte_teacher, tmp_path, mon
     hidden_size, mask = teacher.config.hidden_size, torch.tensor([[1] * 9, [1] * 6 + [0] * 3, [1] * 9])
     memory = names["teacher_memory"](torch.randn(20, 9, hidden_size), 4)
     student_memory = fsd.StudentMemory(4, 9, hidden_size, seed=1)
-    trainer = SimpleNamespace(teacher=teacher, teacher_memory=memory, student_memory=student_memory)
-    batch = {"input_ids": torch.randint(5, 20, (3, 9)), "attention_mask": mask, "labels": torch.tensor([0, 1, 1])}
     student = copy.deepcopy(teacher)
-    loss, outputs = names["DistillationTrainer"].compute_loss(trainer, student, batch, return_outputs=True)
-    loss.backward()
+    trainer = names["DistillationTrainer"](
+        student, SimpleNamespace(device="cpu"), teacher=teacher, teacher_memory=memory, student_memory=student_memory)
+    optimizer = trainer.create_optimizer()
+    batch = {"input_ids": torch.randint(5, 20, (3, 9)), "attention_mask": mask, "labels": torch.tensor([0, 1, 1])}
+    gradients = []
+    for _ in range(2):
+        loss, outputs = trainer.compute_loss(student.eval(), batch, return_outputs=True)
+        loss.backward()
+        gradients.append(student_memory.centroids.grad.clone())
+        optimizer.step()
+        student.zero_grad()
     assert memory.shape == (4, 9, hidden_size) and outputs["logits"].shape == (3, 2)
-    assert student_memory.centroids.grad.abs().sum() > 0
+    assert gradients[0].abs().sum() > 0 and torch.equal(*gradients)  # the second is not on top of the first
     student_memory.save(tmp_path)
     read = fsd.StudentMemory(4, 9, hidden_size, seed=2)
     read.load_state_dict(safetensors.torch.load_file(tmp_path / "student_memory.safetensors"))

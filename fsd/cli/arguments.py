@@ -2,7 +2,6 @@
 
 from fsd.cli.parser import Parser, add_task_argument, number, positive_or_unset
 from fsd.cli.structure_flags import add_memory_arguments, add_released_argument, add_structure_arguments
-from fsd.models.kinds import KINDS
 
 MASK_PADDING_HELP = ("leave padding out of every structure, and out of the batches: much faster for short texts. Build "
                      "the teacher memory and train the student with the same setting")
@@ -24,7 +23,7 @@ def add_data_arguments(parser, training=True):
 def add_model_arguments(parser, role="teacher", required=False):
     """The model to load: the teacher, or for teacher fine-tuning the pretrained model; returns the group."""
     group = parser.add_argument_group(role)
-    group.add_argument("--model_type", default="bert", choices=KINDS, help="no effect: config.json tells the kind")
+    group.add_argument("--model_type", default="bert", help="no effect: config.json tells the kind")
     group.add_argument("--model_name_or_path", required=required,
         help=f"folder or hub name of the {role}" + ("" if required else "; needed with --do_train"))
     group.add_argument("--config_name", help=f"the {role}'s config, if it is not beside the weights")
@@ -38,7 +37,7 @@ def add_model_arguments(parser, role="teacher", required=False):
 def add_student_arguments(parser):
     """The student's shape and initial weights."""
     group = parser.add_argument_group("student")
-    group.add_argument("--student_model_type", default="bert", choices=KINDS, help="no effect: config.json tells the kind")
+    group.add_argument("--student_model_type", default="bert", help="no effect: config.json tells the kind")
     group.add_argument("--student_model_name_or_path",
         help="with --do_train: leave it out (or give --output_dir) for a fresh student; a folder or hub name to start from "
              "that model; …/checkpoint-N to go on from there (--resume prefers the newest one in --output_dir). "

@@ -30,7 +30,7 @@ class StudentMemory(nn.Module):
 
     def drop_gradient(self):
         """Set the gradient to None, and keep its RAM for the next one. A GPU's memory needs no such care."""
-        if self.centroids.device.type == "cpu":
+        if self.centroids.grad is not None and self.centroids.device.type == "cpu":
             self.spare[:] = [self.centroids.grad]
         self.centroids.grad = None
 

@@ -127,6 +127,8 @@ def query_key_loss(student_queries, student_keys, teacher_queries, teacher_keys,
     _check_heads(student_queries, teacher_queries)
     takes = "queries, keys or values [B, heads, S, d_head] and a mask [B, S] or None"
     check_pair("MiniLM", takes, student_queries, teacher_queries, dims=(4,), shared=3, mask=mask, tokens=2)
+    for queries, keys in ((student_queries, student_keys), (teacher_queries, teacher_keys)):
+        check_pair("MiniLM", takes + ", queries and keys alike", queries, keys, dims=(4,), shared=4)
     with torch.autocast(student_queries.device.type, enabled=False):
         student = _log_attention(student_queries, student_keys, mask)
         teacher = _log_attention(teacher_queries, teacher_keys, mask)
@@ -182,5 +184,5 @@ def _pairs(mask):
 
 
 def _check_heads(student, teacher):
-    if student.shape[1] != teacher.shape[1]:
+    if student.dim() == teacher.dim() == 4 and student.shape[1] != teacher.shape[1]:
         raise ValueError(f"MiniLM needs equal numbers of attention heads, not {student.shape[1]} and {teacher.shape[1]}")

@@ -19,7 +19,12 @@ def task_loss(logits, labels):
     """L_CE: cross-entropy of logits [B, C] against class ids [B]; with one logit (regression), squared error against scores [B].
 
     Mean over the batch. Source: the L_CE of the paper's Eq. 1, the usual loss of BERT on GLUE.
+
+    Raises:
+        ValueError: the logits are not [B, C], or the labels not [B].
     """
+    if logits.dim() != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"task_loss takes logits [B, C] and labels [B], not {tuple(logits.shape)} and {tuple(labels.shape)}")
     with torch.autocast(logits.device.type, enabled=False):
         logits = at_least_float32(logits)
         if logits.shape[-1] == 1:

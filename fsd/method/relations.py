@@ -22,15 +22,16 @@ def relation_difference(student, teacher, metric, mask=None):
         [...], in float32 or the inputs' higher precision.
 
     Raises:
-        ValueError: another metric, or the inputs differ in more than their widths.
+        ValueError: another metric, the inputs differ in more than their widths, or the mask is not [..., N] as they are.
 
     Source: the paper's Eq. 12 and 13.
     """
     if metric not in METRICS:
         raise ValueError(f'the metric is "euclidean" or "cosine", not {metric!r}')
-    if student.dim() < 2 or student.shape[:-1] != teacher.shape[:-1]:
-        shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
-        raise ValueError(f"relation_difference takes features [..., N, P] and [..., N, Q], not {shapes}")
+    items = student.shape[:-1]
+    if student.dim() < 2 or teacher.shape[:-1] != items or mask is not None and mask.shape != items:
+        shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}" + (f" with {tuple(mask.shape)}" if mask is not None else "")
+        raise ValueError(f"relation_difference takes features [..., N, P] and [..., N, Q] and a mask [..., N], not {shapes}")
     relation = _distances if metric == "euclidean" else _cosines
     with torch.autocast(student.device.type, enabled=False):
         difference = (relation(teacher, mask) - relation(student, mask)).abs()

@@ -4,8 +4,10 @@ import os
 
 
 def public_name(path):
-    """The last part of an absolute path; a relative path or a name stays."""
-    return os.path.basename(os.path.normpath(path)) if os.path.isabs(path) else path
+    """The last part of a path that is absolute, starts with a dot or is there; another text, such as a name of the hub, stays."""
+    normal = os.path.normpath(path)
+    is_path = os.path.isabs(path) or path.startswith(".") or os.path.exists(path)
+    return os.path.basename(normal) if is_path else path
 
 
 def public_argument(part):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fsd.report.names import BASELINES, LABELS
-from fsd.report.statistics import holm, paired_test, sign_flip_test, summary, welch_test
+from fsd.report.statistics import holm, paired_test, summary, welch_test
 
 OURS = "FSD_ILG"
 PAPER_RUNS = 6  # of each printed mean
@@ -65,12 +65,6 @@ def compare_tasks(rows, metrics):
     for task, corrected in holm({task: comparison.p for task, comparison in found.items()}).items():
         found[task].corrected = corrected
     return found
-
-
-def over_all_tasks(comparisons):
-    """(p, whether exact, number of tasks, number of pairs) of the sign-flip permutation test over all tasks."""
-    groups = [comparison.differences for comparison in comparisons.values() if comparison.differences]
-    return *sign_flip_test(groups), len(groups), sum(map(len, groups))
 
 
 def _by_method(rows, column):

@@ -53,14 +53,16 @@ def sign_flip_test(groups, draws=DRAWS):
         draws: number of random sign patterns; all 2^n are taken where they are no more than that.
 
     Returns:
-        (p, whether all patterns were taken); (None, True) with fewer than two differences other than 0.
+        (p, whether all patterns were taken, number of tasks, number of differences). Tasks whose differences are all 0 say
+        nothing and are not counted. With fewer than two differences left, p is None.
     """
     scales = [np.sqrt(np.mean(np.square(group))) if len(group) else 0.0 for group in groups]
-    scaled = np.concatenate([np.asarray(g) / s for g, s in zip(groups, scales, strict=True) if s > ROUNDING] or [np.empty(0)])
+    used = [np.asarray(group) / scale for group, scale in zip(groups, scales, strict=True) if scale > ROUNDING]
+    scaled = np.concatenate(used or [np.empty(0)])
     if len(scaled) < 2:  # one sign alone has p 0.5 at best
-        return None, True
+        return None, True, len(used), len(scaled)
     test = stats.permutation_test(
         (scaled,), lambda x, axis: np.round(x.sum(axis=axis), 9), permutation_type="samples", alternative="greater",
         n_resamples=draws, vectorized=True, rng=np.random.default_rng(0),
     )  # rounded, so that sums that are equal but for rounding count as equal
-    return float(test.pvalue), 2 ** len(scaled) <= draws
+    return float(test.pvalue), 2 ** len(scaled) <= draws, len(used), len(scaled)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from fsd.memory.student_memory import StudentMemory
 from fsd.memory.teacher_memory import TeacherMemory
+from fsd.method.global_structure import global_inter_feature_terms, memory_products
 from fsd.system.errors import InputError
 from fsd.system.hashes import tensor_hash
 
@@ -161,3 +162,14 @@ def test_student_memory_starts_as_standard_normal():
     start = StudentMemory(100, 50, 10, seed=1).centroids
     # 50,000 draws: five standard errors of their mean and of their deviation
     assert abs(start.mean().item()) < 5 / 50000**0.5 and abs(start.std().item() - 1) < 5 / 100000**0.5
+
+
+def test_a_gradient_can_be_dropped_before_there_is_one():
+    student, gradients = StudentMemory(3, 2, 4, seed=1), []
+    teacher, features = memory_products(torch.randn(3, 2, 4)), torch.randn(5, 2, 4)
+    for _ in range(2):
+        student.drop_gradient()
+        terms = global_inter_feature_terms(features, features, memory_products(student.centroids, student.spare), teacher)
+        sum(terms).backward()
+        gradients.append(student.centroids.grad.clone())
+    assert gradients[0].abs().sum() > 0 and torch.equal(*gradients)

@@ -7,6 +7,7 @@ from huggingface_hub import ModelCard
 from fsd.glue.tasks import find_task
 from fsd.records.model_card import front_matter, is_hub_name, public_command
 from fsd.records.output_folder import remove_previous_run
+from fsd.records.public_names import public_values
 
 
 @pytest.fixture
@@ -56,3 +57,12 @@ def test_names_of_the_hub_are_the_base_model(tmp_path, monkeypatch):
 def test_the_command_names_no_folder_of_this_machine():
     command = public_command(["/home/me/fsd/run.py", "--data_dir=/home/me/glue", "--out", "a b", "/x/y/", "--beta", "1"])
     assert command == "python run.py --data_dir=glue --out 'a b' y --beta 1"
+
+
+def test_relative_paths_name_no_folder_either(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret/glue").mkdir(parents=True)
+    hub_name = "google-bert/bert-base-uncased"
+    given = {"data_dir": "secret/glue", "above": "../../alice/bert", "model": hub_name, "n": [1, "./runs/x"]}
+    assert public_values(given) == {
+        "data_dir": "glue", "above": "bert", "model": hub_name, "n": [1, "x"]}

@@ -37,7 +37,7 @@ def test_too_few_or_equal_runs_give_no_p():
     assert paired_test([0.1]) is None
     assert paired_test(np.full(3, 0.7) - np.full(3, 0.6)) is None  # equal differences, and so no spread
     assert paired_test([0.0, 0.0]) is None
-    assert sign_flip_test([]) == (None, True) and sign_flip_test([[0.0, 0.0], []]) == (None, True)
+    assert sign_flip_test([]) == sign_flip_test([[0.0, 0.0], []]) == (None, True, 0, 0)
 
 
 def test_holm_by_hand():
@@ -49,9 +49,9 @@ def test_holm_by_hand():
 
 
 def test_permutation_test_is_exact_where_small():
-    assert sign_flip_test([[0.2, 0.2, 0.2]]) == (1 / 8, True)  # of 8 sign patterns only the observed one reaches the sum
-    assert sign_flip_test([[0.3], [5.0]]) == (1 / 4, True)  # a task of one seed counts by its sign
-    assert sign_flip_test([[-0.3], [-5.0]]) == (1.0, True)
+    assert sign_flip_test([[0.2, 0.2, 0.2]]) == (1 / 8, True, 1, 3)  # of 8 sign patterns only the observed one reaches the sum
+    assert sign_flip_test([[0.3], [5.0]]) == (1 / 4, True, 2, 2)  # a task of one seed counts by its sign
+    assert sign_flip_test([[-0.3], [-5.0]]) == (1.0, True, 2, 2)
     groups = [np.array([0.3, -0.1, 0.2]), np.array([4.0, 1.0])]
     scaled = np.concatenate([group / np.sqrt(np.mean(group**2)) for group in groups])
     known = stats.permutation_test(
@@ -62,10 +62,14 @@ def test_permutation_test_is_exact_where_small():
     assert sign_flip_test([groups[0], 100 * groups[1]])[0] == sign_flip_test(groups)[0]  # no task weighs more for its scale
 
 
+def test_tasks_without_a_difference_do_not_count_in_the_permutation_test():
+    assert sign_flip_test([[0.0, 0.0], [0.2, 0.1]]) == (*sign_flip_test([[0.2, 0.1]])[:2], 1, 2)
+
+
 def test_permutation_test_draws_patterns_where_there_are_many():
     differences = np.random.default_rng(1).normal(0.2, 1, (5, 3))
-    exact, all_taken = sign_flip_test(differences)
-    drawn, all_drawn = sign_flip_test(differences, draws=20_000)
+    exact, all_taken, *_ = sign_flip_test(differences)
+    drawn, all_drawn, *_ = sign_flip_test(differences, draws=20_000)
     assert all_taken and not all_drawn
     assert drawn == pytest.approx(exact, abs=0.01) and drawn == sign_flip_test(differences, draws=20_000)[0]
 
@@ -107,4 +111,4 @@ def test_what_notes_say_of_the_other_published_numbers():
 
 
 def test_one_difference_alone_has_no_p():
-    assert sign_flip_test([[0.02]]) == (None, True)
+    assert sign_flip_test([[0.02]]) == (None, True, 1, 1)

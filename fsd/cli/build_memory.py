@@ -25,7 +25,7 @@ from fsd.records.tracking import Tracker
 from fsd.records.versions import describe_versions, versions
 from fsd.system.devices import describe_device, pick_device
 from fsd.system.errors import InputError
-from fsd.system.hashes import model_hash
+from fsd.system.hashes import config_hash, model_hash
 from fsd.system.launcher import is_main_process
 from fsd.system.logs import start_logging
 from fsd.system.processes import check_same, process_group, world_size
@@ -51,7 +51,8 @@ def build_memory(args):
         if args.num_centroid > len(dataset):
             raise InputError(f"--num_centroid {args.num_centroid}: only {len(dataset)} examples; lower it")
         check_origin(f"the teacher {source.name}", trained_on(source.folder), dataset.origin)
-        contents = {"model_name_or_path": model_hash(teacher), **data_contents(task, dataset)}
+        contents = {"model_name_or_path": model_hash(teacher), "config_name": config_hash(teacher.config)}
+        contents |= data_contents(task, dataset)
         check_same({f"--{name}": digest for name, digest in contents.items()})
         settings = deciding_settings(args, contents)
         with locked_output_dir(args.output_dir):

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import asdict
 
+from fsd.cli.checks import named_model
 from fsd.cli.settings import identifying_flags
 from fsd.glue.metrics import main_metric
 from fsd.models.student import parameter_count
@@ -89,7 +90,7 @@ def result_row(args, run, start, metrics, seconds, source_hash):
         "main_metric": main_metric(run.task), **metrics,
         "seconds": round(seconds, 1), "commit": commit(), "flags": json.dumps(identifying_flags(args), sort_keys=True),
     } | ({"teacher": model(args.model_name_or_path), "teacher_hash": source_hash,
-          "teacher_data": trained_on(args.model_name_or_path).rows,
+          "teacher_data": trained_on(named_model(args, "model_name_or_path").folder).rows,
           "cache_teacher": run.teacher_cache is not None} if objective.needs_teacher else {})
 
 

@@ -20,7 +20,7 @@ from fsd.records.checkpoints import check_undamaged
 from fsd.records.output_folder import RECORD_FILE, read_record, trained_on
 from fsd.system.devices import pick_device
 from fsd.system.errors import InputError
-from fsd.system.hashes import model_hash, tensor_hash
+from fsd.system.hashes import config_hash, model_hash, tensor_hash
 from fsd.system.logs import start_logging
 from fsd.system.processes import process_group
 from fsd.training.run import Run
@@ -47,6 +47,7 @@ def distill(args, **weights):
         teacher_hash = model_hash(teacher)
         start = student_start(args, teacher, teacher_source, task, tokenizer)
         contents = {"model_name_or_path": teacher_hash, "student_model_name_or_path": model_hash(start.model)}
+        contents |= {"config_name": config_hash(teacher.config), "student_config_name": config_hash(start.model.config)}
 
         objective = make_objective(args, teacher, start.model, weights)
         memory = student_memory = teacher_memory = clusters = None

@@ -15,6 +15,7 @@ from fsd.glue.origin import DataOrigin, check_not_seen, split_source
 from fsd.glue.tasks import METRIC_NAMES
 from fsd.models.hub import find_model
 from fsd.models.loading import load_finetuned
+from fsd.models.model_files import read_config
 from fsd.models.tokenizer import load_tokenizer
 from fsd.records.checkpoints import keep_newest, save_model
 from fsd.records.model_card import add_scores_to_card, write_model_card
@@ -170,7 +171,8 @@ def evaluate_saved(args, task, device, flag):
     """Without training: evaluate and predict with the model of ``--flag``, by default the one in the output folder."""
     source = find_model(getattr(args, flag) or args.output_dir, f"--{flag}", args.cache_dir)
     tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or source, args.do_lower_case)
-    model = load_finetuned(source, task, tokenizer, args.max_seq_length)
+    config = named_model(args, "config_name") if flag == "model_name_or_path" else None  # otherwise it is the teacher's
+    model = load_finetuned(source, task, tokenizer, args.max_seq_length, config and read_config(config))
     if args.do_eval:
         check_unseen(args, task, source)
     _, dev_sets, test_sets = load_data(args, task, tokenizer, device)

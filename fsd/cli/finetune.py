@@ -9,7 +9,7 @@ from fsd.models.model_files import read_config
 from fsd.models.student import build_for_finetuning
 from fsd.models.tokenizer import load_tokenizer
 from fsd.system.devices import pick_device
-from fsd.system.hashes import model_hash
+from fsd.system.hashes import config_hash, model_hash
 from fsd.system.logs import start_logging
 from fsd.system.processes import process_group
 from fsd.training.run import Run
@@ -27,7 +27,8 @@ def finetune(args):
         config = config_source and read_config(config_source)
         start = build_for_finetuning(source, task, tokenizer, args.max_seq_length, args.seed, config)
         train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
-        contents = {"model_name_or_path": model_hash(start.model), **data_contents(task, train_set)}
+        contents = {"model_name_or_path": model_hash(start.model), "config_name": config_hash(start.model.config)}
+        contents |= data_contents(task, train_set)
         run = Run(
             task, Objective(alpha=1.0), training_settings(args), Path(args.output_dir), device, tokenizer,
             start.model.to(device), train_set, dev_sets,

@@ -14,7 +14,8 @@ PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 # A tokenizer is one of these files, and in the case of vocab.json also merges.txt. The last two are sentencepiece's.
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spm.model")
 TOKENIZER_FILES = (*VOCABULARIES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-DOWNLOADED = ("config.json", WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors", *TOKENIZER_FILES)
+RECORD_FILE = "training_args.json"  # a run's settings and its data; marks the folder as one of ours
+DOWNLOADED = ("config.json", RECORD_FILE, WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors", *TOKENIZER_FILES)
 PICKLED_DOWNLOADED = (PICKLED, PICKLED_INDEX, "pytorch_model-*-of-*.bin")  # only if there are no safetensors
 
 

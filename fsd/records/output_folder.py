@@ -13,11 +13,11 @@ from pathlib import Path
 from fsd.glue.origin import DataOrigin
 from fsd.glue.task_file import is_task_name
 from fsd.glue.tasks import METRIC_NAMES, TASKS
+from fsd.models.hub import RECORD_FILE
 from fsd.system.errors import InputError
 from fsd.system.files import check_folder, is_temporary, read_json, remove_folder
 
 CARD_FILE, CARD_MARK = "README.md", "<!-- model card by fsd -->"  # a README.md without the mark is the user's own
-RECORD_FILE = "training_args.json"  # the run's settings; marks the folder as one of ours
 EVAL_RESULTS = "eval_results.txt"  # dev metrics, a line each: name = value
 PREDICTIONS = "predictions"  # folder of the leaderboard's files
 RUN_FILES = (

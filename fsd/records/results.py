@@ -70,7 +70,8 @@ def _read(path):
 
 
 def append_result(path, row):
-    """Append one row to the results file, unless the run has one. A lock keeps parallel runs from losing rows.
+    """Append one row to the results file; a row that the run has there already is replaced. A lock keeps parallel runs from
+    losing rows.
 
     A file of an older version, which has fewer columns, is written again with all columns.
     """
@@ -80,10 +81,10 @@ def append_result(path, row):
         with exclusive_lock(path.with_name(f".{path.name}.lock")):
             check_results_file(path)
             columns, rows = _read(path)
-            if any(known["run"] == row["run"] for known in rows):
-                return
-            old = path.read_bytes() if path.exists() and columns == RESULT_COLUMNS else b""
-            new = _text([row], header=False) if old else _text([*rows, row])
+            is_known = any(known["run"] == row["run"] for known in rows)
+            old = path.read_bytes() if path.exists() and columns == RESULT_COLUMNS and not is_known else b""
+            all_rows = [row if known["run"] == row["run"] else known for known in rows] + [row] * (not is_known)
+            new = _text([row], header=False) if old else _text(all_rows)
             with written_whole(path) as temporary:
                 temporary.write_bytes(old + (b"\n" if old and not old.endswith(b"\n") else b"") + new)
     except OSError as error:

@@ -5,6 +5,7 @@ import json
 
 import torch
 
+WITHOUT_EFFECT = {"architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}  # on what a model computes
 
 def file_hash(*paths):
     """SHA-256 (hex) over the contents of ``paths``, in order."""
@@ -31,5 +32,10 @@ def tensor_hash(tensors):
 
 
 def model_hash(model):
-    """SHA-256 (hex) over the names and values of a model's parameters."""
+    """SHA-256 (hex) over the names and values of a model's parameters and buffers."""
     return tensor_hash(model.state_dict())
+
+
+def config_hash(config):
+    """SHA-256 (hex) over what a model's config has in another way than its kind's defaults: weights do not tell dropout."""
+    return json_hash({name: value for name, value in config.to_diff_dict().items() if name not in WITHOUT_EFFECT})

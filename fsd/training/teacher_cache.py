@@ -16,7 +16,7 @@ from fsd.models.forward import forward
 from fsd.system.devices import autocast, free_ram
 from fsd.system.errors import InputError
 from fsd.system.files import put_in_place, read_json, write_json
-from fsd.system.hashes import file_hash, json_hash
+from fsd.system.hashes import config_hash, file_hash, json_hash
 from fsd.system.locks import exclusive_lock
 from fsd.system.logs import progress_bar
 
@@ -55,8 +55,8 @@ class TeacherCache:
         self.shapes |= {_entry(layer): (self.bounds[-1], teacher.config.hidden_size) for layer in self.layers}
         self.outputs = {}
         self.facts = {
-            "format": CACHE_FORMAT, "teacher": teacher_hash, "data": dataset.fingerprint, "mask_padding": mask_padding,
-            "precision": str(precision or torch.float32),
+            "format": CACHE_FORMAT, "teacher": teacher_hash, "config": config_hash(teacher.config),
+            "data": dataset.fingerprint, "mask_padding": mask_padding, "precision": str(precision or torch.float32),
         }
         self.folder = None if place == "ram" else Path(place) / json_hash(self.facts)[:32]
         if self.folder is None:

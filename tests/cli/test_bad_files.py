@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from fsd.cli.parser import number
 from fsd.glue.files import read_file
+from fsd.glue.origin import DataOrigin
 from fsd.glue.tasks import TASKS
 from fsd.memory.teacher_memory import TeacherMemory
 from fsd.models.hub import find_model
@@ -23,6 +24,7 @@ from fsd.models.loading import load_pretrained
 from fsd.models.model_files import make_config
 from fsd.models.student import new_model
 from fsd.records import results
+from fsd.records.output_folder import trained_on
 from fsd.system.errors import InputError, one_line
 from fsd.system.hashes import model_hash
 
@@ -249,6 +251,21 @@ def test_pickled_weights_are_downloaded_only_where_there_are_no_others(held, ask
     assert (tmp_path / held).exists() and len(calls) == asked
 
 
+def test_a_name_of_the_hub_tells_what_its_model_was_trained_on(copied_teacher, tmp_path, monkeypatch):
+    (copied_teacher / "training_args.json").write_text(json.dumps({"trained_on": {"rows": "r", "file": "f", "split_of": "s"}}))
+
+    def snapshot_download(name, cache_dir, allow_patterns):
+        for path in copied_teacher.iterdir():
+            if any(path.match(pattern) for pattern in allow_patterns):
+                shutil.copy(path, tmp_path / "hub")
+        return str(tmp_path / "hub")
+
+    (tmp_path / "hub").mkdir()
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    source = find_model("some/model-with-its-record", "--model_name_or_path")
+    assert trained_on(source.folder) == DataOrigin("r", "f", "s")
+
+
 def test_results_are_added_to_files_of_ours_only(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     os.symlink("nothing", tmp_path / "dangling")
@@ -307,3 +324,15 @@ def test_a_small_share_of_every_kind():
         [sys.executable, ROOT / "tests/stress/try_bad_input.py", "--inputs", "34", "--seed", "7"], capture_output=True, text=True,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_a_model_whose_config_is_elsewhere_is_evaluated_with_it(run_script, copied_teacher, toy_glue, tmp_path):
+    command = ["scripts/finetune_teacher.py", "--task_name", "RTE", "--data_dir", toy_glue, "--output_dir", tmp_path / "out",
+               "--do_eval", "--max_seq_length", 24, "--model_name_or_path", copied_teacher]
+    expected = run_script(*command)
+    (copied_teacher / "config.json").rename(tmp_path / "config.json")
+    scores = (tmp_path / "out/eval_results.txt").read_text()
+    ended = run_script(*command, "--config_name", tmp_path / "config.json")
+    assert expected.status == ended.status == 0, ended.err
+    assert (tmp_path / "out/eval_results.txt").read_text() == scores
+    assert run_script(*command).status == 2

@@ -141,6 +141,10 @@ def test_another_teacher_under_the_same_name_is_refused_and_a_moved_one_is_not(s
     assert submit("--model_name_or_path", teacher).status == 143
     other = save_bert(tmp_path / "b", "RTE", seed=1)
     assert submit("--model_name_or_path", other).last_line.split("error: ")[1].startswith("--model_name_or_path: its content")
+    config = (teacher / "config.json").read_text()
+    (teacher / "config.json").write_text(json.dumps(json.loads(config) | {"layer_norm_eps": 0.1}))  # with the same weights
+    assert submit("--model_name_or_path", teacher).last_line.split("error: ")[1].startswith("--config_name: its content")
+    (teacher / "config.json").write_text(config)
     assert submit("--model_name_or_path", teacher.rename(tmp_path / "moved")).status == 0
 
 
@@ -156,13 +160,15 @@ def test_a_named_checkpoint_is_gone_on_from(submit, command, run_script, left_al
     assert submit("--save_total_limit", 5).status == 0
     out = tmp_path / "out"
     assert sorted(path.name for path in out.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-8"]
+    (scored,) = rows(tmp_path)
+    (tmp_path / "results.csv").write_text((tmp_path / "results.csv").read_text().replace(scored["acc"], "0.125"))
     rewound = run_script("run_glue_intra_inter.py", *(flag for flag in command if flag != "--resume"),
                          "--student_model_name_or_path", out / "checkpoint-4")
     assert rewound.status == 0 and f"goes on from {out}/checkpoint-4" in rewound.err
     assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-8"]
     assert_same_results(out, left_alone)
     assert points(tmp_path / "runs") == points(tmp_path / "runs-alone")
-    assert len(rows(tmp_path)) == 1
+    assert [row["acc"] for row in rows(tmp_path)] == [scored["acc"]]  # the run's row is that of the weights in its folder
     elsewhere = submit("--student_model_name_or_path", out / "checkpoint-8", "--output_dir", tmp_path / "elsewhere")
     assert elsewhere.status == 0 and "goes on from" in elsewhere.err
     assert_same_results(tmp_path / "elsewhere", left_alone)

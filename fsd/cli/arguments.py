@@ -52,14 +52,15 @@ def add_student_arguments(parser):
 def add_output_arguments(parser):
     """Where and how often to write results."""
     group = parser.add_argument_group("output")
-    group.add_argument("--output_dir", required=True, help="folder for the model, metrics and predictions")
+    group.add_argument("--output_dir", required=True, help="folder for all that the run makes")
     group.add_argument("--overwrite_output_dir", action="store_true",
         help="replace an earlier run in --output_dir; other files there stay")
     group.add_argument("--resume", action="store_true",
-        help="go on from the newest checkpoint in --output_dir, or start if there is none: repeat the same command until the run "
-             "is finished. For a run of the same settings it wins over --overwrite_output_dir")
+        help="go on from the newest checkpoint in --output_dir (a memory: after the last whole pass), or start if there is none: "
+             "repeat the same command until the run is finished. For a run of the same settings it wins over "
+             "--overwrite_output_dir")
     group.add_argument("--run_file", default="runs", help="TensorBoard folder; each run gets its own folder in it")
-    group.add_argument("--logging_steps", type=number(int, 1), default=50, help="steps between logged losses")
+    group.add_argument("--logging_steps", type=number(int, 1), default=50, help="steps between logged values")
 
 
 def add_run_arguments(parser):

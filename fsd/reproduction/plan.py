@@ -102,7 +102,10 @@ class Plan:
             raise InputError(f"--chosen has no values for {method} on {task}; search them, or leave it out with --methods")
         values = self.example(method) if self.given is None else self.given[task][method]
         for variant in self.workplace.experiment.variants:
-            self.workplace.student("final", FINAL, task, method, 0, values, variant)
+            flags = self.workplace.student("final", FINAL, task, method, 0, values, variant).flags
+            if flags.get("student_memory_init") == "centroids" and flags["max_train_samples"] > 0:
+                raise InputError(f"{method} on {task}: student_memory_init = centroids needs the examples that the memory was "
+                                 "built on, and max_train_samples draws others for each seed; leave one of the two out")
 
     def example(self, method):
         """Values that pass for the flags that the search will choose for a method; only their presence matters."""

@@ -422,6 +422,7 @@ def test_a_search_over_names_chooses_one(tmp_path):
     ({"normalize_distances": True, "gamma_m": 0}, "FSD_G on RTE: --normalize_distances: with --gamma_m 0"),
     ({"group_by_length": True}, "FSD_G on RTE: --group_by_length needs --mask_padding"),
     ({"fp16": True, "bf16": True}, "FSD_G on RTE: --fp16 and --bf16 exclude each other"),
+    ({"student_memory_init": "centroids", "max_train_samples": 8}, "FSD_G on RTE: student_memory_init = centroids needs"),
 ])
 def test_forms_that_exclude_each_other_are_told_before_anything_runs(tmp_path, settings, words):
     made_up = MadeUp(tmp_path / "re", {"tasks": ["RTE"], "methods": ["FSD_G"], "seeds": [1], "settings": settings})

@@ -5,7 +5,10 @@ import json
 
 import torch
 
-WITHOUT_EFFECT = {"architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}  # on what a model computes
+# Entries of a config that change nothing in what the model computes.
+WITHOUT_EFFECT = {
+    "architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path", "id2label", "label2id",
+}
 
 def file_hash(*paths):
     """SHA-256 (hex) over the contents of ``paths``, in order."""

@@ -81,10 +81,10 @@ def append_result(path, row):
         with exclusive_lock(path.with_name(f".{path.name}.lock")):
             check_results_file(path)
             columns, rows = _read(path)
-            is_known = any(known["run"] == row["run"] for known in rows)
-            old = path.read_bytes() if path.exists() and columns == RESULT_COLUMNS and not is_known else b""
-            all_rows = [row if known["run"] == row["run"] else known for known in rows] + [row] * (not is_known)
-            new = _text([row], header=False) if old else _text(all_rows)
+            others = [known for known in rows if known["run"] != row["run"]]
+            is_longer_only = path.exists() and columns == RESULT_COLUMNS and len(others) == len(rows)
+            old = path.read_bytes() if is_longer_only else b""
+            new = _text([row], header=False) if old else _text([*others, row])
             with written_whole(path) as temporary:
                 temporary.write_bytes(old + (b"\n" if old and not old.endswith(b"\n") else b"") + new)
     except OSError as error:

@@ -10,6 +10,7 @@ WITHOUT_EFFECT = {
     "architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path", "id2label", "label2id",
 }
 
+
 def file_hash(*paths):
     """SHA-256 (hex) over the contents of ``paths``, in order."""
     digest = hashlib.sha256()

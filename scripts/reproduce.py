@@ -121,6 +121,7 @@ def run(plan, args):
     from fsd.reproduction.timing import Rates
 
     find_model(args.model_name_or_path, "--model_name_or_path")
+    warn_of_slow_precision(plan.workplace.experiment, args.experiment)
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / ".lock"
@@ -131,6 +132,19 @@ def run(plan, args):
     for name, line in failed.items():
         print(f"failed: {name}: {line}", file=sys.stderr)
     sys.exit(1 if failed else 0)
+
+
+def warn_of_slow_precision(experiment, path):
+    """Warn if an experiment file asks for a precision that this CPU is slow in."""
+    import torch
+
+    from fsd.system.devices import pick_device, slowdown_on_cpu
+
+    for name, precision in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
+        asked_for = any(flags.get(name) for flags in experiment.settings.values())
+        if asked_for and (times := slowdown_on_cpu(pick_device(), precision)):
+            logger.warning("%s: %s = true takes about %.0f times as long as float32 on this CPU; take it out of a copy of "
+                           "the file", path, name, times)
 
 
 def narrowed(what, wanted, known):

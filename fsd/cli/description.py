@@ -13,7 +13,7 @@ from fsd.models.student import parameter_count
 from fsd.records.output_folder import trained_on
 from fsd.records.results import model_for_row, path_for_row
 from fsd.records.versions import commit, describe_versions, versions
-from fsd.system.devices import describe_device
+from fsd.system.devices import describe_device, slowdown_on_cpu
 from fsd.system.processes import world_size
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,9 @@ def describe(args, run, start, point, tensorboard_folder):
             shape = f"{model.config.model_type}, {model.config.num_hidden_layers} layers of width {model.config.hidden_size}"
             logger.info("%s: %s, %s parameters", role, shape, f"{parameter_count(model):,}")
     logger.info("%s's start: %s", student, start.describe())
+    if times := slowdown_on_cpu(run.device, run.settings.precision):
+        logger.warning("--%s takes about %.0f times as long as float32 on this CPU; leave it out",
+                       "bf16" if args.bf16 else "fp16", times)
     if point.checkpoint is not None:
         logger.info("goes on from %s", point.checkpoint)
     logger.info("objective: %s", objective.formula())

@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT
 
 import fsd.reproduction.runner as runner_module
+from fsd.system import devices
 
 SCRIPTS = ("scripts/hold_out.py", "scripts/finetune_teacher.py", "scripts/run_baseline.py", "scripts/analyse.py",
            "run_glue_intra_inter.py")
@@ -80,6 +81,14 @@ def test_all_cells_run_once(lab):
     assert 'alpha = 0.2' in (lab.output / "chosen.toml").read_text()
     again = lab.run()
     assert again.status == 0 and lab.started() == [] and f"{CELLS} of {CELLS} cells done" in again.err
+
+
+def test_a_precision_that_is_slow_on_this_cpu_is_told_at_the_start(lab, monkeypatch):
+    monkeypatch.setattr(devices, "slowdown_on_cpu", lambda device, precision: {torch.bfloat16: 7.0}.get(precision))
+    assert "as long as float32" not in lab.run("--tasks", "RTE", "--methods", "fine-tuning").err
+    lab.experiment.write_text(EXPERIMENT.replace("max_steps = 5", "max_steps = 5\nbf16 = true"))
+    finished = lab.run("--methods", "fine-tuning")
+    assert f"{lab.experiment}: bf16 = true takes about 7 times as long as float32 on this CPU" in finished.err
 
 
 def test_the_weights_of_students_go_and_all_else_stays(lab):

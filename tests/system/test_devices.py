@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 
+from fsd.cli import description
 from fsd.models.model_files import make_config
 from fsd.system import devices
 from fsd.training import teacher_cache
@@ -46,6 +47,25 @@ def test_free_ram_is_less_than_all_of_it():
 
 def test_the_cpu_is_picked_without_a_gpu_or_on_request():
     assert devices.pick_device(no_cuda=True) == torch.device("cpu")
+
+
+def test_a_slow_precision_is_told_of_cpus_alone(monkeypatch):
+    seconds = iter([[3.0, 6.0], [1.0, 2.0], [1.9, 2.0], [1.0, 2.0]])
+    monkeypatch.setattr(devices.timeit, "repeat", lambda step, **_: (step(), next(seconds))[1])
+    assert devices.slowdown_on_cpu(torch.device("cpu"), torch.bfloat16) == 3.0
+    assert devices.slowdown_on_cpu(torch.device("cpu"), torch.bfloat16) is None
+    assert devices.slowdown_on_cpu(torch.device("cpu"), None) is None
+    assert devices.slowdown_on_cpu(torch.device("cuda"), torch.bfloat16) is None
+
+
+def test_a_run_warns_of_a_precision_that_is_slow_here(monkeypatch, run_script, toy_glue, rte_teacher, tmp_path):
+    monkeypatch.setattr(description, "slowdown_on_cpu", lambda device, precision: 7.0 if precision else None)
+    common = ["--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE", "--do_train",
+              "--max_seq_length", 24, "--max_steps", 1, "--skip_teacher_eval"]
+    for flags, warns in (([], False), (["--bf16"], True)):
+        finished = run_script("run_glue_intra_inter.py", *common, *flags, "--output_dir", tmp_path / f"out{warns}")
+        assert finished.status == 0, finished.err
+        assert ("--bf16 takes about 7 times as long as float32 on this CPU" in finished.err) == warns
 
 
 def test_attention_on_a_gpu_is_not_cudnn_s(monkeypatch):

@@ -25,12 +25,11 @@ class TeacherMemory:
     Attributes:
         centroids: [K, S, d] float32.
         counts: [K] int64, number of examples of each centroid.
-        assignment: [N] int64, the centroid of each training example; None in files of format 1.
+        assignment: [N] int64, the centroid of each training example.
         task, teacher: their names, for messages.
         seed: of the clustering.
         teacher_hash, tokenizer_hash: identify the inputs.
-        data_hash, file_hash, split_of: identify the training data, as :class:`fsd.glue.origin.DataOrigin` does; "" in files
-            of format 1.
+        data_hash, file_hash, split_of: identify the training data, as :class:`fsd.glue.origin.DataOrigin` does.
         layer: index into the teacher's ``hidden_states``.
         mask_padding: whether padded positions were set to zero.
         examples: N.
@@ -40,7 +39,7 @@ class TeacherMemory:
 
     centroids: Tensor
     counts: Tensor
-    assignment: Tensor | None
+    assignment: Tensor
     task: str
     teacher: str
     teacher_hash: str
@@ -79,7 +78,7 @@ class TeacherMemory:
         """Read a memory from its file or the folder that contains it.
 
         Raises:
-            InputError: the file is missing, damaged, of a newer format, or not a teacher memory.
+            InputError: the file is missing, damaged, of another format, or not a teacher memory.
         """
         path = Path(path)
         path = path / TEACHER_FILE if path.is_dir() else path
@@ -88,17 +87,14 @@ class TeacherMemory:
             raise InputError(f"{what}: no such file; build it with train_memory.py")
         try:
             with safe_open(path, framework="pt") as file:
-                facts = _read_facts(file.metadata() or {})
+                facts = json.loads((file.metadata() or {}).get("memory", "null"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, OSError, ValueError, RecursionError) as error:
             raise InputError(f"{what}: cannot read it: {error}; {REBUILD}") from error
         if not isinstance(facts, dict) or "format" not in facts:
             raise InputError(f"{what}: not a teacher memory; name one that train_memory.py wrote")
-        if facts["format"] not in (1, FORMAT_VERSION):
-            raise InputError(f"{what}: it has format {facts['format']}, this version reads up to {FORMAT_VERSION}; {REBUILD}")
-        if facts["format"] == 1 and set(tensors) == {"centroids", "counts"}:
-            facts |= {"data_hash": "", "file_hash": "", "split_of": "", "sha256": tensor_hash(tensors)}
-            tensors["assignment"] = None
+        if facts["format"] != FORMAT_VERSION:
+            raise InputError(f"{what}: it has format {facts['format']}, this version reads {FORMAT_VERSION}; {REBUILD}")
         if problem := _problem(facts, tensors):
             raise InputError(f"{what}: {problem}; {REBUILD}")
         return cls(**tensors, **{name: facts[name] for name in FACTS})
@@ -130,24 +126,14 @@ class TeacherMemory:
         """Check that the clusters are those of this run's training examples, whose hash is ``rows``, for a start from them.
 
         Raises:
-            InputError: they are of other examples, or the file is of a version that did not keep them.
+            InputError: they are of other examples.
         """
-        what = f"{FLAG}: --student_memory_init centroids needs the cluster of each training example, and"
-        if self.assignment is None:
-            raise InputError(f"{what} this file is of a version that did not keep them; {REBUILD}")
         if self.data_hash != rows:
-            raise InputError(f"{what} this memory was built on other rows than this run's training set; build one on these")
+            raise InputError(f"{FLAG}: --student_memory_init centroids needs the cluster of each training example, and this "
+                             "memory was built on other rows than this run's training set; build one on these")
 
 
 FACTS = {field.name: field.type for field in fields(TeacherMemory) if field.type in (str, int, bool, float)}
-
-
-def _read_facts(metadata):
-    """The facts in a file's header: one JSON entry; in format 1, one entry per fact."""
-    if "format_version" in metadata:
-        facts = {name: json.loads(value) for name, value in metadata.items() if name in (*FACTS, "format_version")}
-        return facts | {"format": facts["format_version"]}
-    return json.loads(metadata.get("memory", "null"))
 
 
 def _problem(facts, tensors):
@@ -158,7 +144,7 @@ def _problem(facts, tensors):
         if type(facts.get(name)) is not kind:
             return f"its {name} is missing or damaged"
     centroids, counts, assignment = tensors["centroids"], tensors["counts"], tensors["assignment"]
-    if facts.get("sha256") != tensor_hash({name: value for name, value in tensors.items() if value is not None}):
+    if facts.get("sha256") != tensor_hash(tensors):
         return "it is damaged: its content is not what was written"
     if centroids.dim() != 3 or len(centroids) < 2 or centroids.dtype != torch.float32:
         return f"centroids {tuple(centroids.shape)} {centroids.dtype}, not float32 [K, S, d]"
@@ -166,8 +152,7 @@ def _problem(facts, tensors):
         return "its counts are not a positive whole number for each centroid"
     if counts.sum() != facts["examples"]:
         return f"its counts are not those of {facts['examples']} examples"
-    if assignment is not None:
-        is_valid = assignment.dtype == torch.int64 and assignment.dim() == 1 and len(assignment) and assignment.min() >= 0
-        if not is_valid or not torch.equal(assignment.bincount(minlength=len(counts)), counts):
-            return "its assignment does not fit its counts"
+    is_valid = assignment.dtype == torch.int64 and assignment.dim() == 1 and len(assignment) and assignment.min() >= 0
+    if not is_valid or not torch.equal(assignment.bincount(minlength=len(counts)), counts):
+        return "its assignment does not fit its counts"
     return None if torch.isfinite(centroids).all() else "its centroids hold NaN or infinity"

@@ -58,15 +58,6 @@ def test_what_could_not_be_read_is_not_saved(memory, tmp_path, changes, words):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_of_the_first_format_is_still_read(memory, tmp_path):
-    newer = ("data_hash", "file_hash", "split_of")
-    facts = {name: json.dumps(value) for name, value in FACTS.items() if name not in newer} | {"format_version": "1"}
-    save_file({"centroids": memory.centroids, "counts": memory.counts}, tmp_path / "old", facts)
-    read = TeacherMemory.load(tmp_path / "old")
-    assert torch.equal(read.centroids, memory.centroids) and read.assignment is None and read.data_hash == ""
-    assert {name: getattr(read, name) for name in FACTS} == FACTS | dict.fromkeys(newer, "")
-
-
 @pytest.mark.parametrize("at", [-1, -40, -150])
 def test_a_flipped_bit_is_found(memory, tmp_path, at):
     path = memory.save(tmp_path)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fsd.memory.teacher_memory import TeacherMemory
 from fsd.training import memory_start
 
 LENGTH = 24
@@ -114,18 +113,6 @@ def test_a_memory_of_other_rows_cannot_start_the_student_memory(train, memory, t
     refused = train("run_glue_global.py", "out", *flags, "--max_train_samples", 40)
     assert refused.status == 2 and "built on other rows than this run's training set" in refused.last_line
     assert "warning" not in refused.err.lower() and not (tmp_path / "out").exists()
-
-
-def test_a_memory_of_the_first_format_cannot_start_the_student_memory(train, memory, tmp_path):
-    from safetensors.torch import save_file
-
-    made = TeacherMemory.load(memory)
-    facts = {name: json.dumps(getattr(made, name)) for name in (
-        "task", "teacher", "teacher_hash", "tokenizer_hash", "layer", "mask_padding", "examples", "passes", "inertia", "seed")}
-    old = tmp_path / "old"
-    save_file({"centroids": made.centroids, "counts": made.counts}, old, facts | {"format_version": "1"})
-    refused = train("run_glue_global.py", "out", "--teacher_memory_path", old, "--student_memory_init", "centroids")
-    assert refused.status == 2 and "a version that did not keep them; build it again" in refused.last_line
 
 
 def test_a_resumed_run_has_the_memory_of_its_checkpoint(train_ilg, tmp_path, monkeypatch):

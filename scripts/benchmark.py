@@ -98,13 +98,16 @@ def main():
         if name == "processes" and device.type == "cuda":
             continue
         earlier, new = figures["tables"].get(name, []), []
-        names = ("size", "method", "options") if name == "methods" and args.only else ("size",)
         for rows in measure[name]():
             new += [row | {"date": about["date"], "commit": about["commit"]} for row in rows]
-            figures["tables"][name] = merged(earlier, new, names)
+            figures["tables"][name] = merged(earlier, new, ("size", "method", "options"))
             if args.output:
                 write_json(args.output, figures)
             print(f"\n{time.monotonic() - start:.0f} s so far", flush=True)
+        if not (args.only and name == "methods"):  # all rows of these sizes are measured; those of older versions go
+            figures["tables"][name] = merged(earlier, new, ("size",))
+            if args.output:
+                write_json(args.output, figures)
 
 
 if __name__ == "__main__":

@@ -125,6 +125,26 @@ def test_a_file_keeps_the_rows_that_are_not_measured_anew(benchmark, tmp_path, c
         "| small | KD | 1 | 1.000 (0.500–1.500) |"]
 
 
+def test_what_was_stopped_keeps_the_earlier_rows_and_a_whole_run_leaves_none(benchmark, run_script, monkeypatch, tmp_path):
+    path = tmp_path / "benchmark.json"
+
+    def measure(*methods, stops=False):
+        def tables(*_):
+            for method in methods:
+                yield [{"size": "tiny", "method": method, "options": "", "ms": len(methods)}]
+            if stops:
+                raise InputError("stopped")
+
+        monkeypatch.setattr(benchmark.tables, "measure_evaluation", tables)
+        ended = run_script("scripts/benchmark.py", "--tables", "evaluation", "--no_cuda", "--output", path)
+        assert ended.status == 2 * stops, ended.err
+        return {row["method"]: row["ms"] for row in json.loads(path.read_text())["tables"]["evaluation"]}
+
+    assert measure("KD", "PKD", "RKD") == {"KD": 3, "PKD": 3, "RKD": 3}
+    assert measure("KD", stops=True) == {"KD": 1, "PKD": 3, "RKD": 3}
+    assert measure("KD", "PKD") == {"KD": 2, "PKD": 2}
+
+
 def test_the_rows_of_the_methods_table(benchmark):
     rows = benchmark.tables.method_rows(compiles=False)
     assert [method for method, flags, _ in rows if not flags] == list(benchmark.training.METHODS)

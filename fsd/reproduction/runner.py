@@ -20,7 +20,7 @@ from fsd.reproduction.timing import Rates
 from fsd.system.errors import InputError
 from fsd.system.files import read_json, write_json
 from fsd.system.logs import duration, progress_bar
-from fsd.system.signals import Stopped, noting_signals
+from fsd.system.signals import Stopped, noting_signals, repeated
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Runner:
         """Run all cells; returns what failed: name of a cell, or of a search that chose nothing → why.
 
         Raises:
-            Stopped: a signal arrived; the running cells have saved a checkpoint each.
+            Stopped: a signal arrived; the running cells have saved a checkpoint each, or a second one has ended them.
         """
         progress = self._look()
         with noting_signals() as signals, progress_bar(total=0, desc="cells", unit="cell") as bar:
@@ -152,11 +152,17 @@ class Runner:
                 remove_checkpoint(path)
 
     def _stop(self):
-        """End the running processes; training saves a checkpoint first."""
-        for run in self.running.values():
-            run.process.send_signal(signal.SIGTERM)
-        for run in self.running.values():
-            run.process.wait()
+        """End the running processes. Training saves a checkpoint first; a second signal ends it at once."""
+        processes = [run.process for run in self.running.values()]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        if processes:
+            logger.info("stops when the running cells have saved a checkpoint; a second Ctrl-C ends them at once")
+        while any(process.poll() is None for process in processes):
+            if repeated():
+                for process in processes:
+                    process.kill()
+            time.sleep(POLL_SECONDS)
 
     def _note(self, progress):
         """Write what is chosen so far and what failed."""

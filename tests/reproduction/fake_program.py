@@ -46,6 +46,10 @@ if told == "stop the caller":
     signal.signal(signal.SIGTERM, stop)
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(30)
+if told == "insist":
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), os.kill(os.getppid(), signal.SIGTERM), time.sleep(60)))
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(60)
 if told == "hang":
     signal.signal(signal.SIGTERM, stop)
     while not Path(os.environ["FAKE_GO_ON"]).exists():

@@ -10,6 +10,7 @@ from fsd.report.style import RC, SIGNATURE, save
 from fsd.system.files import check_ours
 
 SMALL, LARGE = "small tasks", "large tasks"
+ENDINGS = ("png", "pdf")
 # File name → (how it is drawn, what it needs).
 FIGURES = {
     "scores": (figures.scores, "rows of finished runs"),
@@ -27,11 +28,13 @@ FIGURES = {
 def draw_all(reproduction, folder):
     """Write every figure that the reproduction has data for; returns the drawings, and a line for each figure left out.
 
+    Files of a figure that an earlier call drew and this one leaves out are removed.
+
     Raises:
         InputError: another program's file has the name of a figure or of the page, or data cannot be drawn; nothing is
             written then.
     """
-    for name in ("report.html", *(f"{name}.{ending}" for name in FIGURES for ending in ("png", "pdf"))):
+    for name in ("report.html", *(f"{name}.{ending}" for name in FIGURES for ending in ENDINGS)):
         check_ours(folder / name, SIGNATURE)
     drawings, left_out = [], []
     for name, (draw, needs) in FIGURES.items():
@@ -41,6 +44,9 @@ def draw_all(reproduction, folder):
             left_out.append(f"{name} is left out: no {needs}")
         else:
             drawings.append(drawing)
+    for name in FIGURES.keys() - {drawing.name for drawing in drawings}:
+        for ending in ENDINGS:
+            (folder / f"{name}.{ending}").unlink(missing_ok=True)
     for drawing in drawings:  # all are drawn before any is written, as data that cannot be drawn are told
         save(drawing, folder)
     return drawings, left_out

@@ -11,6 +11,7 @@ from fsd.system.files import check_folder, check_ours, write_text
 SIGNATURE = "written by scripts/make_tables.py"
 CSV_COLUMNS = ["row", "source", "column", "value", "sd", "runs", "best", "significant"]
 FIRST_LINES = {"md": f"<!-- {SIGNATURE} -->", "tex": f"% {SIGNATURE}; needs the package booktabs", "csv": ",".join(CSV_COLUMNS)}
+NOT_ALWAYS = ("own-tasks", "settings")  # names of tables that only some reproductions have
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "<": "$<$",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -107,18 +108,24 @@ class Table:
 def write_tables(tables, folder):
     """Write each table as .md, .tex and .csv into ``folder``. Returns the Markdown files' paths.
 
+    Files of ``NOT_ALWAYS`` that an earlier call wrote and this one does not are removed.
+
     Raises:
         InputError: ``folder`` cannot be written to, or another program's file has such a name; nothing is written then.
     """
     folder = Path(folder)
     check_folder(folder, f"--output_dir {folder}")
-    for table in tables:
+    names = [table.name for table in tables]
+    for name in dict.fromkeys((*names, *NOT_ALWAYS)):
         for kind in FIRST_LINES:
-            check_ours(folder / f"{table.name}.{kind}", FIRST_LINES[kind])
+            check_ours(folder / f"{name}.{kind}", FIRST_LINES[kind])
+    for name in set(NOT_ALWAYS) - set(names):
+        for kind in FIRST_LINES:
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
     for table in tables:
         for kind, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
             write_text(folder / f"{table.name}.{kind}", text)
-    return [folder / f"{table.name}.md" for table in tables]
+    return [folder / f"{name}.md" for name in names]
 
 
 def _latex(text):

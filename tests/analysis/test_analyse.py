@@ -110,6 +110,8 @@ def test_the_split_its_size_and_the_csv_files(analyse, rte_teacher, untrained, t
         assert header == ["teacher", *(f"student_{at}" for at in range(len(values[0])))]
         assert [list(map(float, row[1:])) for row in rows] == values
     assert analyse(rte_teacher, untrained, csv=True)[0].status == 0  # an earlier analysis is replaced
+    assert list(tmp_path.glob("analysis.json.*.csv"))
+    assert analyse(rte_teacher, untrained)[0].status == 0 and not list(tmp_path.glob("analysis.json.*.csv"))
 
 
 def test_without_a_test_file_the_heat_map_is_of_dev(analyse, refused, toy_glue, rte_teacher, untrained, tmp_path):

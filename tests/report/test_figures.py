@@ -88,6 +88,7 @@ def test_rows_without_analyses_and_analyses_without_rows(partial):
     add_run(partial, "RTE", "KD", 1, 0.5)
     shutil.rmtree(partial / "analysis")
     assert [drawing.name for drawing in draw_all(read_reproduction(partial), partial)[0]] == ["scores"]
+    assert {path.name for path in partial.glob("*.p*")} == {"scores.png", "scores.pdf"}  # the layers' are of an earlier call
 
 
 def test_settings_of_one_method_are_rows_of_a_figure(reproduction, tmp_path):

@@ -12,8 +12,9 @@ from fsd.records.results import RESULT_COLUMNS
 from fsd.report.analysis_tables import read_benchmark
 from fsd.report.notes import mixed_settings
 from fsd.report.runs import read_reproduction
-from fsd.report.table import Value
+from fsd.report.table import Table, Value, write_tables
 from fsd.report.tables import make_tables
+from fsd.system.errors import InputError
 from fsd.system.files import write_json
 
 PUBLISHED = json.loads((ROOT / "results/published.json").read_text())
@@ -364,6 +365,18 @@ def test_settings_of_one_method_stand_beside_each_other(repro):
     texts = [[text for text, _ in cells] for _, _, cells in table.cells()]
     assert texts == [["65.00 ± 7.07 (2)", "", ""], ["50.00 (1)", "90.00 (1)", "80.00 (1)"]]
     assert "settings" not in tables_of(repro(rte_rows()))
+
+
+def test_a_table_that_an_earlier_call_wrote_and_this_one_does_not_is_removed(tmp_path):
+    table, settings = (Table(name, name, [], []) for name in ("table2", "settings"))
+    write_tables([table, settings], tmp_path)
+    (tmp_path / "settings-kept.md").write_bytes((tmp_path / "settings.md").read_bytes())
+    assert write_tables([table], tmp_path) == [tmp_path / "table2.md"]
+    assert {path.name for path in tmp_path.iterdir()} == {"table2.md", "table2.tex", "table2.csv", "settings-kept.md"}
+    (tmp_path / "settings.csv").write_text("mine")
+    with pytest.raises(InputError, match="settings.csv is not of this program"):
+        write_tables([table], tmp_path)
+    assert (tmp_path / "settings.csv").read_text() == "mine"
 
 
 def test_the_settings_that_the_others_differ_least_from_have_the_name_alone(repro):

@@ -12,13 +12,13 @@ from fsd.analysis.curves import read_curves
 from fsd.analysis.features import mini_batches
 from fsd.analysis.restoration import restoration
 from fsd.analysis.structures import layers_and_relations
-from fsd.cli.checks import csv_files, named_model, named_task
+from fsd.cli.checks import csv_files, is_analysis, named_model, named_task
+from fsd.cli.models import load_teacher
 from fsd.glue.encoding import encode_split
 from fsd.glue.files import has_split
 from fsd.glue.tasks import find_task
 from fsd.models.loading import freeze, load_finetuned
-from fsd.models.model_files import read_config
-from fsd.models.tokenizer import check_same_vocabulary, load_tokenizer
+from fsd.models.tokenizer import check_same_vocabulary
 from fsd.records.output_folder import RECORD_FILE
 from fsd.records.resuming import CONTENT
 from fsd.system.devices import describe_device, pick_device
@@ -60,16 +60,18 @@ def analyse(args):
             ])
             for model in (teacher, student)
         ))
+        replaces_an_analysis = is_analysis(args.output_file)
         write_json(args.output_file, facts | {
             "max_seq_length": args.max_seq_length, "mask_padding": args.mask_padding, "restoration": rate,
             "cka": {"split": split, "batch_size": args.cka_batch_size, **cka}, "layers": layers,
             "relations": relations, "curves": curves,
         })
-        if args.csv:
-            maps = (cka["map"], layers["map"], layers["chance_map"], layers["minibatch_map"])
-            for path, values in zip(csv_files(args.output_file), maps, strict=True):
-                if values:  # of fewer than four examples a batch there is no minibatch CKA
-                    write_text(path, map_as_csv(values))
+        maps = (cka["map"], layers["map"], layers["chance_map"], layers["minibatch_map"])
+        for path, values in zip(csv_files(args.output_file), maps, strict=True):
+            if args.csv and values:  # of fewer than four examples a batch there is no minibatch CKA
+                write_text(path, map_as_csv(values))
+            elif replaces_an_analysis:
+                path.unlink(missing_ok=True)
         logger.info(
             "wrote %s: agreement %s, CKA %.4f (by chance %.4f, shuffled %.4f), %s",
             args.output_file, f"{rate['agreement']:.4f}" if rate else "–",
@@ -85,10 +87,7 @@ def load_pair(args, task):
     for source, known in ((teacher_source, run_of(teacher_source)), (student_source, run)):
         if known and known["task"] != task.name:
             raise InputError(f"{source}: it was trained on {known['task']}, not on {task.name}; name a model of {task.name}")
-    tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or teacher_source, args.do_lower_case)
-    config_source = named_model(args, "config_name")
-    config = config_source and read_config(config_source)
-    teacher = freeze(load_finetuned(teacher_source, task, tokenizer, args.max_seq_length, config))
+    _, tokenizer, teacher = load_teacher(args, task)
     teacher_hash = model_hash(teacher)
     if student_source.folder.samefile(teacher_source.folder):
         student = teacher

@@ -5,8 +5,9 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from fsd.cli.checks import named_model, named_task
+from fsd.cli.checks import named_task
 from fsd.cli.experiment import data_contents, deciding_settings
+from fsd.cli.models import load_teacher
 from fsd.glue.dataset import train_subset
 from fsd.glue.encoding import encode_split, tokenizer_hash
 from fsd.glue.origin import check_origin
@@ -15,9 +16,6 @@ from fsd.memory.streaming_kmeans import cluster
 from fsd.memory.teacher_memory import TeacherMemory
 from fsd.method.objective import layer_pairs
 from fsd.models.kinds import kind_of
-from fsd.models.loading import freeze, load_finetuned
-from fsd.models.model_files import read_config
-from fsd.models.tokenizer import load_tokenizer
 from fsd.records.output_folder import trained_on
 from fsd.records.public_names import public_name
 from fsd.records.resuming import find_resume_point, locked_output_dir, prepare_output_dir, write_record
@@ -41,10 +39,7 @@ def build_memory(args):
     """Cluster the teacher's features as the arguments say and write ``memory.safetensors``."""
     task, device = named_task(args), pick_device(args.no_cuda)
     with start_logging(), process_group(device):
-        source, config_source = named_model(args, "model_name_or_path"), named_model(args, "config_name")
-        tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or source, args.do_lower_case)
-        config = config_source and read_config(config_source)
-        teacher = freeze(load_finetuned(source, task, tokenizer, args.max_seq_length, config))
+        source, tokenizer, teacher = load_teacher(args, task)
         dataset = encode_split(task, args.data_dir, "train", tokenizer, args.max_seq_length, args.overwrite_cache)
         if args.max_train_samples > 0:
             dataset = train_subset(dataset, args.max_train_samples, args.seed)

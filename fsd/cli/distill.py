@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fsd.cli.checks import named_checkpoint, named_model, named_task, starts_fresh
 from fsd.cli.experiment import data_contents, evaluate_saved, load_data, train_and_report, training_settings
+from fsd.cli.models import load_teacher
 from fsd.glue.encoding import tokenizer_hash
 from fsd.glue.origin import DataOrigin, check_origin
 from fsd.memory.student_memory import StudentMemory
@@ -12,10 +13,7 @@ from fsd.memory.teacher_memory import TeacherMemory
 from fsd.method.global_structure import memory_products
 from fsd.method.objective import Objective, layer_pairs
 from fsd.models.kinds import KINDS, kind_of
-from fsd.models.loading import freeze, load_finetuned
-from fsd.models.model_files import read_config
 from fsd.models.student import build_student, continue_student
-from fsd.models.tokenizer import load_tokenizer
 from fsd.records.checkpoints import check_undamaged
 from fsd.records.output_folder import RECORD_FILE, read_record, trained_on
 from fsd.system.devices import pick_device
@@ -40,10 +38,7 @@ def distill(args, **weights):
             return
         checkpoint = take_named_checkpoint(args)
 
-        teacher_source, config_source = named_model(args, "model_name_or_path"), named_model(args, "config_name")
-        tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or teacher_source, args.do_lower_case)
-        config = config_source and read_config(config_source)
-        teacher = freeze(load_finetuned(teacher_source, task, tokenizer, args.max_seq_length, config))
+        teacher_source, tokenizer, teacher = load_teacher(args, task)
         teacher_hash = model_hash(teacher)
         start = student_start(args, teacher, teacher_source, task, tokenizer)
         contents = {"model_name_or_path": teacher_hash, "student_model_name_or_path": model_hash(start.model)}
@@ -77,8 +72,9 @@ def distill(args, **weights):
             )
 
         run = Run(
-            task, objective, settings, Path(args.output_dir), device, tokenizer, start.model.to(device), train_set, dev_sets,
-            teacher, student_memory, teacher_memory, cache, clusters,
+            task=task, objective=objective, settings=settings, output_dir=Path(args.output_dir), device=device,
+            tokenizer=tokenizer, student=start.model.to(device), train_set=train_set, dev_sets=dev_sets, teacher=teacher,
+            student_memory=student_memory, teacher_memory=teacher_memory, teacher_cache=cache, clusters=clusters,
         )
         train_and_report(args, run, start, test_sets, contents, checkpoint)
 

@@ -5,8 +5,9 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
-from fsd.cli.checks import named_model, starts_fresh
+from fsd.cli.checks import named_model
 from fsd.cli.description import describe, facts_of, hyperparameters, result_row
+from fsd.cli.models import pretrained_models
 from fsd.cli.settings import deciding_flags
 from fsd.glue.dataset import train_subset
 from fsd.glue.encoding import encode_split
@@ -79,13 +80,6 @@ def load_data(args, task, tokenizer, device):
             continue
         test_sets.append(load(split).to(device))
     return train_set, dev_sets, test_sets
-
-
-def pretrained_models(args):
-    """The models whose parameters the teacher or the student has: the teacher, the model to copy from, the student's start."""
-    names = ["model_name_or_path", "model_name_or_path_for_copy"]
-    names += [] if starts_fresh(args) else ["student_model_name_or_path"]
-    return [source for name in names if (source := named_model(args, name))]
 
 
 def train_and_report(args, run, start, test_sets, contents, checkpoint=None):

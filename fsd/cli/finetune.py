@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from fsd.cli.checks import named_model, named_task
+from fsd.cli.checks import named_task
 from fsd.cli.experiment import data_contents, evaluate_saved, load_data, train_and_report, training_settings
+from fsd.cli.models import named_encoder
 from fsd.method.objective import Objective
-from fsd.models.model_files import read_config
 from fsd.models.student import build_for_finetuning
-from fsd.models.tokenizer import load_tokenizer
 from fsd.system.devices import pick_device
 from fsd.system.hashes import config_hash, model_hash
 from fsd.system.logs import start_logging
@@ -22,15 +21,13 @@ def finetune(args):
         if not args.do_train:
             evaluate_saved(args, task, device, "model_name_or_path")
             return
-        source, config_source = named_model(args, "model_name_or_path"), named_model(args, "config_name")
-        tokenizer = load_tokenizer(named_model(args, "tokenizer_name") or source, args.do_lower_case)
-        config = config_source and read_config(config_source)
+        source, tokenizer, config = named_encoder(args)
         start = build_for_finetuning(source, task, tokenizer, args.max_seq_length, args.seed, config)
         train_set, dev_sets, test_sets = load_data(args, task, tokenizer, device)
         contents = {"model_name_or_path": model_hash(start.model), "config_name": config_hash(start.model.config)}
         contents |= data_contents(task, train_set)
         run = Run(
-            task, Objective(alpha=1.0), training_settings(args), Path(args.output_dir), device, tokenizer,
-            start.model.to(device), train_set, dev_sets,
+            task=task, objective=Objective(alpha=1.0), settings=training_settings(args), output_dir=Path(args.output_dir),
+            device=device, tokenizer=tokenizer, student=start.model.to(device), train_set=train_set, dev_sets=dev_sets,
         )
         train_and_report(args, run, start, test_sets, contents)

@@ -80,10 +80,10 @@ def check_environment():
 def main_process_first():
     """Rank 0 runs the block first, however long it takes; then the others do. For work whose result is in a file."""
     if not is_main_process():
-        highest(0)
+        wait_for_all()
     yield
     if is_main_process():
-        highest(0)
+        wait_for_all()
 
 
 def highest(*numbers):
@@ -93,6 +93,11 @@ def highest(*numbers):
     values = torch.tensor(numbers)
     _await(dist.all_reduce, values, dist.ReduceOp.MAX, _patient_group)
     return values.tolist()
+
+
+def wait_for_all():
+    """Wait until every process calls this, however long it takes."""
+    highest(0)
 
 
 def check_same(digests, advice="do all nodes read the same files?"):

@@ -10,7 +10,7 @@ from fsd.models.forward import forward
 from fsd.records.checkpoints import TrainingState, save_checkpoint
 from fsd.system.devices import compiled, side_stream
 from fsd.system.logs import progress_bar
-from fsd.system.processes import highest, rank
+from fsd.system.processes import highest, rank, wait_for_all
 from fsd.system.random_streams import stream_seed
 from fsd.system.signals import Stopped, noting_signals
 from fsd.training.evaluation import evaluate, format_metrics
@@ -65,7 +65,7 @@ def train(run, tracker, checkpoint=None):
                     tracker.flush()
                     saved = save_checkpoint(run.output_dir, step, settings.save_total_limit, run.tokenizer, state)
                 if stop:
-                    highest(0)  # wait for the writer: torchrun ends all processes when one ends
+                    wait_for_all()  # the writer too: torchrun ends all processes when one ends
                     raise Stopped(stop, f" after step {step}: {saved} is saved; the same command with --resume goes on from it")
     return state.training_seconds()
 

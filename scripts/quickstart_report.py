@@ -49,7 +49,7 @@ def main():
     if Path(args.figure).suffix != ".png" or Path(args.figure).exists() and not Path(args.figure).is_file():
         raise InputError(f"--figure {args.figure}: name a PNG file, ending in .png")
     results, left_out = runs_to_compare(args.results_file)
-    curves = {method: read_curves(args.run_file, method, row) for method, row in results.items()}
+    curves = {method: read_losses(args.run_file, method, row) for method, row in results.items()}
     device, sizes, latencies = measure_models(results, args.data_dir, args.no_cuda)
     draw(results, curves, args.figure)
     print(f"\n{table(results, sizes, latencies)}\n")
@@ -113,20 +113,18 @@ def is_finite(text):
         return False
 
 
-def read_curves(run_file, method, row):
-    """Loss name → (steps, values) of the run in a results row, read from its TensorBoard folder.
+def read_losses(run_file, method, row):
+    """Loss name → step → value of the run in a results row, read from its TensorBoard folder.
 
     Raises:
-        InputError: the run has no such folder.
+        InputError: the run has no such folder, or its files cannot be read.
     """
-    from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+    from fsd.analysis.curves import read_scalars
 
     folder = Path(run_file) / Path(row["run"]).name
     if not folder.is_dir():
         raise InputError(f"--run_file {run_file}: no run {folder.name} of {method} in it; name the --run_file of the runs")
-    events = EventAccumulator(str(folder), size_guidance={SCALARS: 0}).Reload()
-    points = {tag: events.Scalars(tag) for tag in events.Tags()["scalars"] if tag.startswith("train/")}
-    return {tag.removeprefix("train/"): ([p.step for p in line], [p.value for p in line]) for tag, line in points.items()}
+    return read_scalars(folder, "train", "--run_file")
 
 
 def measure_models(results, data_dir, no_cuda):
@@ -224,7 +222,7 @@ def draw(results, curves, path):
     for panel, loss in zip(axes.flat[1:], trained, strict=False):
         for method, losses in curves.items():
             if loss in losses:
-                panel.plot(*losses[loss], color=COLORS[method], linewidth=1.6, label=method)
+                panel.plot(losses[loss].keys(), losses[loss].values(), color=COLORS[method], linewidth=1.6, label=method)
         panel.set(title=PANELS[loss], xlabel="step")
         panel.grid(alpha=0.3)
         panel.legend(frameon=False, fontsize=7, ncols=1 + len(panel.lines) // 7)

@@ -1,4 +1,4 @@
-"""The curves of the relation differences during training, from a run's TensorBoard files."""
+"""The curves of a run, from its TensorBoard files."""
 
 import logging
 
@@ -10,10 +10,8 @@ from fsd.system.errors import InputError, first_line
 logger = logging.getLogger(__name__)
 
 
-def read_curves(folder):
-    """{"step": [n], and each name in ``RELATIONS``: [n]} of the scalars ``relations/…`` in a folder of event files.
-
-    Returns None, with a warning, if the run logged none.
+def read_scalars(folder, group, flag):
+    """{name: {step: value}} of the scalars ``group/name`` in a folder of event files that ``flag`` names.
 
     Raises:
         InputError: the files cannot be read.
@@ -21,13 +19,23 @@ def read_curves(folder):
     events = EventAccumulator(str(folder), size_guidance={SCALARS: 0})  # 0 keeps all steps
     try:
         events.Reload()
-        logged = set(events.Tags()[SCALARS])
-        curves = [{event.step: event.value for event in events.Scalars(f"relations/{name}")}
-                  for name in RELATIONS if f"relations/{name}" in logged]
+        tags = [tag for tag in events.Tags()[SCALARS] if tag.startswith(f"{group}/")]
+        return {tag.removeprefix(f"{group}/"): {event.step: event.value for event in events.Scalars(tag)} for tag in tags}
     except Exception as error:  # TensorBoard raises many classes
-        raise InputError(f"--curves {folder}: cannot read its event files: {first_line(error)}; name another folder") from error
-    if len(curves) < len(RELATIONS):
+        raise InputError(f"{flag} {folder}: cannot read its event files: {first_line(error)}; name another folder") from error
+
+
+def read_curves(folder):
+    """{"step": [n], and each name in ``RELATIONS``: [n]} of the relation differences in a folder of event files.
+
+    Returns None, with a warning, if the run logged none.
+
+    Raises:
+        InputError: the files cannot be read.
+    """
+    curves = read_scalars(folder, "relations", "--curves")
+    if not curves.keys() >= set(RELATIONS):
         logger.warning("--curves %s: that run logged no relation differences; --log_relations does", folder)
         return None
-    steps = sorted(set.intersection(*map(set, curves)))
-    return {"step": steps} | {name: [curve[step] for step in steps] for name, curve in zip(RELATIONS, curves, strict=True)}
+    steps = sorted(set.intersection(*(set(curves[name]) for name in RELATIONS)))
+    return {"step": steps} | {name: [curves[name][step] for step in steps] for name in RELATIONS}

@@ -6,7 +6,8 @@ import numpy as np
 def restoration(task, teacher, student):
     """Precision, recall and F1 of the student's predictions with the teacher's as the truth, and how often they agree.
 
-    Class 1 is the positive one. MNLI's three numbers are the unweighted means over the classes that either side predicts.
+    With two classes, the second is the positive one. With more, as on MNLI, the three numbers are the unweighted means over the
+    classes that either side predicts.
     A number whose denominator is zero is 0.
 
     Args:

@@ -202,7 +202,7 @@ def baseline_parser(description):
 
 
 def add_distillation_arguments(parser):
-    """All other flags of the three distillation scripts."""
+    """All other flags of the scripts that distil: the three of the structures, and that of the baselines."""
     add_data_arguments(parser)
     group = add_model_arguments(parser)
     group.add_argument("--cache_teacher", metavar="ram|DIR",

@@ -21,6 +21,7 @@ from fsd.system.errors import InputError
 from fsd.system.hashes import config_hash, model_hash, tensor_hash
 from fsd.system.logs import start_logging
 from fsd.system.processes import process_group
+from fsd.training.batch import compared_pairs
 from fsd.training.run import Run
 from fsd.training.teacher_cache import TeacherCache
 
@@ -66,7 +67,7 @@ def distill(args, **weights):
         cache = None
         teacher.to(device)
         if args.cache_teacher:
-            layers = [layer for layer, _ in [*objective.compared_pairs, *[objective.default_pair] * args.log_relations]]
+            layers = [layer for layer, _ in compared_pairs(objective, args.log_relations)]
             cache = TeacherCache(
                 args.cache_teacher, teacher, teacher_hash, train_set, layers, args.mask_padding, settings.precision
             )

@@ -15,7 +15,7 @@ LOSS_NAMES = (
     "task_loss", "dark_knowledge", "intra", "local_inter", "global_distance", "global_cosine", "memory_cka",
     "pkd", "rkd_distance", "rkd_angle", "attention", "value_relation",
 )
-BASELINES = {"pkd": "PKD", "rkd_distance": "RKD", "rkd_angle": "RKD", "attention": "MiniLM"}
+BASELINE_OF = {"pkd": "PKD", "rkd_distance": "RKD", "rkd_angle": "RKD", "attention": "MiniLM"}
 
 
 def layer_pairs(teacher_layers, student_layers, layerwise=False):
@@ -103,7 +103,7 @@ class Objective:
         structures = "".join(letter for letter, gamma in letters if self.beta * gamma != 0)
         if structures:
             return f"FSD_{structures}"
-        baseline = next((BASELINES[name] for name in self.weights if name in BASELINES), None)
+        baseline = next((BASELINE_OF[name] for name in self.weights if name in BASELINE_OF), None)
         return baseline or ("KD" if self.needs_teacher else "fine-tuning")
 
     @property

@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from fsd.memory.student_memory import STUDENT_FILE
+from fsd.models.hub import WEIGHTS
 from fsd.models.loading import not_finite, quiet_loading
 from fsd.models.tokenizer import input_names
 from fsd.records.output_folder import RECORD_FILE, STATE_TENSORS, STATE_VALUES, checkpoints, remove_checkpoint
@@ -98,9 +100,9 @@ class TrainingState:
                              "use the same kind of device, or see --no_cuda")
         try:
             tensors = load_file(folder / STATE_TENSORS)
-            self.student.load_state_dict(load_file(folder / "model.safetensors"))
+            self.student.load_state_dict(load_file(folder / WEIGHTS))
             if self.student_memory is not None:
-                self.student_memory.load_state_dict(load_file(folder / "student_memory.safetensors"))
+                self.student_memory.load_state_dict(load_file(folder / STUDENT_FILE))
             self._load_optimizer(tensors, values)
             self.scaler.load_state_dict(values["scaler"])
             self.log.load_state(_below("log", tensors), values["log"])

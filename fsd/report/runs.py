@@ -21,11 +21,11 @@ from fsd.system.files import read_json
 NUMBERS = (*METRIC_NAMES, "seed", "batch_size", "parameters", "student_layers", "student_hidden_size", "train_samples")
 CELL = ["task", "method", "batch_size", "seed", "flags", "teacher_hash"]
 RUN_COLUMNS = ["run", "copied_from", *CELL, *(name for name in NUMBERS if name not in CELL), "score"]
-PARTS = ("restoration", "cka", "layers", "relations", "curves")
+ANALYSIS_PARTS = ("restoration", "cka", "layers", "relations", "curves")
 DIAGONALS = ("mean_diagonal", "shuffled_mean_diagonal")
 CHANCE = "chance_mean_diagonal"  # analyses of the first version lack it
 RATES = ("precision", "recall", "f1")
-ANALYSIS_COLUMNS = ["run", *CELL, *PARTS, "split", "analysis_batch_size", *DIAGONALS, CHANCE, *RELATIONS]
+ANALYSIS_COLUMNS = ["run", *CELL, *ANALYSIS_PARTS, "split", "analysis_batch_size", *DIAGONALS, CHANCE, *RELATIONS]
 PAPER_BATCH_SIZE = 32
 LARGEST = 1e300  # of the numbers in a JSON file, whose whole ones may be too large for a float
 
@@ -39,7 +39,7 @@ class Reproduction:
             fractions, NaN where a task has no such metric; ``score`` is the task's main one, and ``flags`` a
             :func:`fsd.report.variants.settings_text`.
         analyses: frame of ``ANALYSIS_COLUMNS``, one row a model of the main experiments that was compared with its teacher.
-            ``PARTS`` are dictionaries, empty where the analysis has no such part.
+            ``ANALYSIS_PARTS`` are dictionaries, empty where the analysis has no such part.
         failed: cell name, which starts with the task and "/" → the last line of its log.
         selected_on: "held-out" or "dev", the data that chose the hyper-parameters; "" if nothing says it.
         own: frame as ``runs``, of the runs on tasks of one's own.
@@ -144,7 +144,7 @@ def read_analysis(path):
 
     need("content", isinstance(content, dict))
     need("method", isinstance(content.get("method"), str))
-    parts = {part: content.get(part) or {} for part in PARTS}
+    parts = {part: content.get(part) or {} for part in ANALYSIS_PARTS}
     for part, value in parts.items():
         need(part, isinstance(value, dict))
     restoration, cka, layers, relations, curves = parts.values()

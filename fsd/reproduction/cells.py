@@ -12,6 +12,9 @@ from safetensors.torch import load_file
 
 from fsd.glue.metrics import main_metric
 from fsd.glue.tasks import find_task
+from fsd.memory.student_memory import STUDENT_FILE
+from fsd.memory.teacher_memory import TEACHER_FILE
+from fsd.models.hub import WEIGHTS
 from fsd.records.output_folder import RECORD_FILE
 from fsd.reproduction.experiment import of_task
 from fsd.reproduction.experiment_file import OF_STUDENTS
@@ -22,8 +25,7 @@ from fsd.system.hashes import json_hash, tensor_hash
 
 PROJECT = Path(__file__).resolve().parents[2]
 TEACHER_SEED = 42
-WEIGHTS = "model.safetensors"
-STUDENT_FILES = (WEIGHTS, "student_memory.safetensors")
+STUDENT_FILES = (WEIGHTS, STUDENT_FILE)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Cell:
     """One run.
 
     Attributes:
-        kind: "split", "teacher", "memory" or "student".
+        kind: "split", "teacher", "memory", "student" or "analysis".
         stage: where it is counted, for example "search of KD" or "final runs".
         name: its place below the output folder.
         commands: command lines, one after the other; each is a tuple of a script and its words.
@@ -202,7 +204,7 @@ class Workplace:
         if cell.kind == "memory":
             command = cell.commands[0]
             model = Path(command[command.index("--model_name_or_path") + 1]) / WEIGHTS
-            made_from = _teacher_of(cell.folder / "memory.safetensors")
+            made_from = _teacher_of(cell.folder / TEACHER_FILE)
             return made_from is not None and model.is_file() and made_from == _weights_hash(model, model.stat().st_mtime_ns)
         files = {"split": "split.json", "teacher": WEIGHTS}
         return (cell.folder / files[cell.kind]).is_file() if cell.kind in files else cell.folder.is_file()

@@ -4,8 +4,9 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+from fsd.models.hub import WEIGHTS
 from fsd.records.results import read_results, row_flags
-from fsd.reproduction.cells import WEIGHTS, Cell, Workplace, score_of, startable
+from fsd.reproduction.cells import Cell, Workplace, score_of, startable
 from fsd.reproduction.experiment import reference_of
 from fsd.reproduction.programs import WITH_MEMORY, flag_names, is_same_run, refusal
 from fsd.system.errors import InputError
@@ -94,7 +95,7 @@ class Plan:
         if self.row(cell) is None:
             return False
         analysed = len(cell.commands) == 1 or self.workplace.analysis_file(cell.name).exists()
-        return analysed or not (cell.folder / "model.safetensors").exists()
+        return analysed or not (cell.folder / WEIGHTS).exists()
 
     def _check_settings(self, task, method):
         """Refuse settings that the method's program would refuse, as those of PKD without its weight."""
@@ -192,9 +193,9 @@ class Plan:
                 continue
             chosen[stage.method] = best = max(scored, key=lambda pair: pair[0])[1]
             kept |= {flag: best[flag] for flag in stage.keep}
-        undecided = {method for method in self.methods if method in undecided or keepers & undecided}
-        decided = [method for method in self.methods if method not in undecided]
-        return {method: self._taken(method, kept | chosen.get(method, {})) for method in decided}, undecided
+        without_choice = {method for method in self.methods if method in undecided or keepers & undecided}
+        decided = [method for method in self.methods if method not in without_choice]
+        return {method: self._taken(method, kept | chosen.get(method, {})) for method in decided}, without_choice
 
     def _variants(self, method):
         """The experiment's variants as far as a method has their flags; none is there twice."""

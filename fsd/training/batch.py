@@ -60,9 +60,8 @@ def batch_inputs(run, indices, for_relations=False):
     return Inputs(batch, rows, packing, teacher)
 
 
-def compared_pairs(run, for_relations):
+def compared_pairs(objective, for_relations):
     """The pairs of layers that a batch's losses compare, and with ``for_relations`` the default pair."""
-    objective = run.objective
     return list(dict.fromkeys([*objective.compared_pairs, *[objective.default_pair] * for_relations]))
 
 
@@ -74,7 +73,7 @@ def batch_outputs(run, inputs, model_forward=forward, for_relations=False):
     """
     count = len(inputs.batch["input_ids"])
     own = {name: values[inputs.rows] for name, values in inputs.batch.items()}
-    pairs = compared_pairs(run, for_relations)
+    pairs = compared_pairs(run.objective, for_relations)
     teacher_layers, student_layers = [layer for layer, _ in pairs], [layer for _, layer in pairs]
     if len(own["input_ids"]) != run.settings.per_gpu_train_batch_size:
         model_forward = forward  # do not compile for the one smaller batch of an epoch

@@ -367,6 +367,13 @@ def test_settings_of_one_method_stand_beside_each_other(repro):
     assert "settings" not in tables_of(repro(rte_rows()))
 
 
+def test_without_a_single_score_all_tables_are_empty(repro):
+    tables = tables_of(repro([row("KD", 1), row("FSD_I", 1), row("fine-tuning", 1, role="teacher", run="teacher")]))
+    own = {name: [value.mean for line in table.lines for value in line.values.values() if line.source == "ours"]
+           for name, table in tables.items() if name not in ("table8", "settings")}
+    assert own and not any(mean is not None for means in own.values() for mean in means)
+
+
 def test_a_table_that_an_earlier_call_wrote_and_this_one_does_not_is_removed(tmp_path):
     table, settings = (Table(name, name, [], []) for name in ("table2", "settings"))
     write_tables([table, settings], tmp_path)

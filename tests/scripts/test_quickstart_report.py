@@ -108,6 +108,15 @@ def test_a_run_without_its_curves_is_refused(runs, run_script, tmp_path):
     assert ended.status == 2 and "no run RTE-fine-tuning-1 of teacher" in ended.last_line
 
 
+def test_damaged_curves_are_told_in_one_line(runs, run_script, tmp_path, monkeypatch):
+    def damaged(self):
+        raise ValueError("bad record")
+
+    monkeypatch.setattr("tensorboard.backend.event_processing.event_accumulator.EventAccumulator.Reload", damaged)
+    ended = run_script("scripts/quickstart_report.py", *as_flags(runs))
+    assert ended.status == 2 and "cannot read its event files: bad record" in ended.last_line
+
+
 def test_no_results_file(runs, run_script, tmp_path):
     ended = run_script("scripts/quickstart_report.py", *as_flags(runs | {"results_file": tmp_path / "none.csv"}))
     assert ended.status == 2 and "no such file" in ended.last_line

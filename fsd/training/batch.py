@@ -55,7 +55,7 @@ def batch_inputs(run, indices, for_relations=False):
         packing = pack(run.train_set.lengths[indices[rows]], batch["input_ids"].shape[1])
         packing = packing and packing.to(run.train_set.on_device)
     if run.teacher_cache is not None:
-        layers = [layer for layer, _ in compared_pairs(run, for_relations)]
+        layers = [layer for layer, _ in compared_pairs(run.objective, for_relations)]
         teacher = run.teacher_cache.batch(indices[rows], batch["input_ids"].shape[1], layers)
     return Inputs(batch, rows, packing, teacher)
 

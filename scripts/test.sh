@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests. It makes the environment first if there is none. The exit status is that of pytest.
+# Runs all tests, in a process for each core but at most four, or what the arguments name, in one process. It makes the
+# environment first if there is none. The exit status is that of pytest.
 #
 #     bash scripts/test.sh [any argument of pytest]
 #     PYTHON=python3.12 bash scripts/test.sh                      another interpreter
@@ -12,4 +13,5 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
 cd -- "$PROJECT"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # more threads gain nothing on models this small
+if (($# == 0)); then set -- --numprocesses auto --maxprocesses 4 --dist loadscope; fi
 exec "$PYTHON" -m pytest "$@"

@@ -12,7 +12,7 @@ from fsd.analysis.curves import read_curves
 from fsd.analysis.features import mini_batches
 from fsd.analysis.restoration import restoration
 from fsd.analysis.structures import layers_and_relations
-from fsd.cli.checks import csv_files, is_analysis, named_model, named_task
+from fsd.cli.checks import csv_files, is_map, named_model, named_task
 from fsd.cli.models import load_teacher
 from fsd.glue.encoding import encode_split
 from fsd.glue.files import has_split
@@ -60,7 +60,8 @@ def analyse(args):
             ])
             for model in (teacher, student)
         ))
-        replaces_an_analysis = is_analysis(args.output_file)
+        for path in filter(is_map, csv_files(args.output_file)):  # of the analysis that this one replaces
+            path.unlink()
         write_json(args.output_file, facts | {
             "max_seq_length": args.max_seq_length, "mask_padding": args.mask_padding, "restoration": rate,
             "cka": {"split": split, "batch_size": args.cka_batch_size, **cka}, "layers": layers,
@@ -70,8 +71,6 @@ def analyse(args):
         for path, values in zip(csv_files(args.output_file), maps, strict=True):
             if args.csv and values:  # of fewer than four examples a batch there is no minibatch CKA
                 write_text(path, map_as_csv(values))
-            elif replaces_an_analysis:
-                path.unlink(missing_ok=True)
         logger.info(
             "wrote %s: agreement %s, CKA %.4f (by chance %.4f, shuffled %.4f), %s",
             args.output_file, f"{rate['agreement']:.4f}" if rate else "–",

@@ -24,6 +24,8 @@ from fsd.system.errors import InputError, say
 from fsd.system.files import check_folder, check_ours, read_json
 from fsd.system.launcher import is_main_process, started_alone
 
+MAP_HEADER = b"teacher,student_0"  # begins each CSV map of an analysis
+
 MODELS = ("model_name_or_path", "config_name", "tokenizer_name", "student_model_name_or_path", "student_config_name",
           "model_name_or_path_for_copy")
 
@@ -223,9 +225,11 @@ def check_analysis_files(output_file, with_csv):
     """Raise an ``InputError`` if an analysis cannot be written, or would replace files that are no analysis of ours."""
     path, what = Path(output_file), f"--output_file {output_file}"
     check_folder(path.parent, what)
-    there = [name for name in (path, *csv_files(path)) if os.path.lexists(name) and (with_csv or name == path)]
-    if there and not is_analysis(path):
-        raise InputError(f"{what}: {there[0]} is there and is no earlier analysis; name another file")
+    if os.path.lexists(path) and not is_analysis(path):
+        raise InputError(f"{what}: {path} is there and is no earlier analysis; name another file")
+    for map_file in csv_files(path) if with_csv else ():
+        if os.path.lexists(map_file) and not is_map(map_file):
+            raise InputError(f"{what}: {map_file} is there and is no map of an earlier analysis; name another file")
 
 
 def is_analysis(path):
@@ -235,6 +239,11 @@ def is_analysis(path):
     except InputError:
         return False
     return isinstance(content, dict) and {"restoration", "cka", "layers", "relations"} <= content.keys()
+
+
+def is_map(path):
+    """Whether a file is a CSV map that this program wrote."""
+    return path.is_file() and path.read_bytes().startswith(MAP_HEADER)
 
 
 def csv_files(output_file):

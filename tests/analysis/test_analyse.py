@@ -111,7 +111,9 @@ def test_the_split_its_size_and_the_csv_files(analyse, rte_teacher, untrained, t
         assert [list(map(float, row[1:])) for row in rows] == values
     assert analyse(rte_teacher, untrained, csv=True)[0].status == 0  # an earlier analysis is replaced
     assert list(tmp_path.glob("analysis.json.*.csv"))
-    assert analyse(rte_teacher, untrained)[0].status == 0 and not list(tmp_path.glob("analysis.json.*.csv"))
+    (tmp_path / "analysis.json.cka.csv").write_text("mine")
+    assert analyse(rte_teacher, untrained)[0].status == 0
+    assert [path.read_text() for path in tmp_path.glob("analysis.json.*.csv")] == ["mine"]
 
 
 def test_without_a_test_file_the_heat_map_is_of_dev(analyse, refused, toy_glue, rte_teacher, untrained, tmp_path):
@@ -170,6 +172,9 @@ def test_no_file_but_an_earlier_analysis_is_replaced(refused, rte_teacher, untra
     assert "is no earlier analysis" in refused(rte_teacher, untrained, output_file=tmp_path / "notes.json")
     (tmp_path / "new.json.cka.csv").write_text("mine")
     assert "new.json.cka.csv is there" in refused(rte_teacher, untrained, output_file=tmp_path / "new.json", csv=True)
+    (tmp_path / "new.json.cka.csv").unlink()
+    (tmp_path / "new.json.layers.csv").mkdir()
+    assert "new.json.layers.csv is there" in refused(rte_teacher, untrained, output_file=tmp_path / "new.json", csv=True)
     assert "--output_file" in refused(rte_teacher, untrained, output_file=tmp_path)
     (tmp_path / "text").write_text("text")
     assert "--output_file" in refused(rte_teacher, untrained, output_file=tmp_path / "text")

@@ -1,8 +1,11 @@
 """The curves of a run, from its TensorBoard files."""
 
 import logging
+from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
 from fsd.method.relations import RELATIONS
 from fsd.system.errors import InputError, first_line
@@ -14,15 +17,34 @@ def read_scalars(folder, group, flag):
     """{name: {step: value}} of the scalars ``group/name`` in a folder of event files that ``flag`` names.
 
     Raises:
-        InputError: the files cannot be read.
+        InputError: the files cannot be read, or are damaged.
     """
     events = EventAccumulator(str(folder), size_guidance={SCALARS: 0})  # 0 keeps all steps
     try:
+        for path in sorted(Path(folder).glob("*tfevents*")):
+            check_records(path)
         events.Reload()
         tags = [tag for tag in events.Tags()[SCALARS] if tag.startswith(f"{group}/")]
         return {tag.removeprefix(f"{group}/"): {event.step: event.value for event in events.Scalars(tag)} for tag in tags}
     except Exception as error:  # TensorBoard raises many classes
-        raise InputError(f"{flag} {folder}: cannot read its event files: {first_line(error)}; name another folder") from error
+        advice = "restore them, or name another folder"
+        raise InputError(f"{flag} {folder}: cannot read its event files: {first_line(error)}; {advice}") from error
+
+
+def check_records(path):
+    """ValueError if an event file is damaged: TensorBoard drops what follows without a word. A last record that was not
+    written to its end is none of that: the run was killed."""
+    if not path.is_file():
+        raise ValueError(f"{path.name} is not a regular file")
+    reader = PyRecordReader_New(str(path))
+    try:
+        while True:
+            reader.GetNext()
+    except OutOfRangeError:
+        return
+    except DataLossError as error:
+        if "crc32" in str(error):
+            raise ValueError(f"{path.name} is damaged") from error
 
 
 def read_curves(folder):

@@ -1,6 +1,7 @@
 """Every number of an analysis against NumPy in float64, on small random models."""
 
 import copy
+import os
 
 import numpy as np
 import pytest
@@ -189,8 +190,24 @@ def test_a_run_without_curves(tmp_path, caplog):
 
 
 def test_damaged_event_files(tmp_path):
-    (tmp_path / "events.out.tfevents.1.host").write_bytes(b"no event" * 99)
-    try:
-        assert read_curves(tmp_path) is None
-    except InputError as error:
-        assert "cannot read its event files" in str(error)
+    path = tmp_path / "events.out.tfevents.1.host"
+    path.write_bytes(b"no event" * 99)
+    with pytest.raises(InputError, match="cannot read its event files: events.out.tfevents.1.host is damaged; restore them"):
+        read_curves(tmp_path)
+    path.unlink()
+    with SummaryWriter(str(tmp_path)) as writer:
+        for step in (2, 4, 6):
+            for name in RELATIONS:
+                writer.add_scalar(f"relations/{name}", 1.0, step)
+    (path,) = tmp_path.iterdir()
+    good = path.read_bytes()
+    path.write_bytes(good[:-5])  # the last record is not whole: the run was killed
+    assert read_curves(tmp_path)["step"] == [2, 4]
+    path.write_bytes(good[:300] + bytes([good[300] ^ 1]) + good[301:])
+    with pytest.raises(InputError, match="is damaged"):
+        read_curves(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="is not a regular file"):
+        read_curves(tmp_path)
+

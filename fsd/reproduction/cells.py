@@ -240,12 +240,18 @@ def main_metric_of(task):
     return main_metric(find_task(task))
 
 
-def score_of(row):
-    """The score that a row's settings are chosen by, −∞ where it is missing or no finite number."""
+def score_of(row, path):
+    """The score that a row of the file ``path`` is chosen by, −∞ where it is missing or not finite.
+
+    Raises:
+        InputError: it is no number.
+    """
+    name = main_metric_of(row["task"])
     try:
-        score = float(row[main_metric_of(row["task"])])
-    except ValueError:
-        return -math.inf
+        score = float(row[name] or "nan")
+    except ValueError as error:
+        where = f"{path}: {row['method']} on {row['task']}, {row['output_dir']}"
+        raise InputError(f"{where}: {name} is {row[name]!r}, not a number; correct it, or remove the row") from error
     return score if math.isfinite(score) else -math.inf
 
 

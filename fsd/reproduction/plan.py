@@ -183,7 +183,7 @@ class Plan:
                 progress.count(name, state, number)
             progress.leftovers += [cell for cell, _ in done if (cell.folder / WEIGHTS).exists()]
             waiting += rest
-            scored = [(score, own) for cell, own in done if (score := score_of(self.row(cell))) > -math.inf]
+            scored = [(score, own) for cell, own in done if (score := score_of(self.row(cell), cell.results)) > -math.inf]
             if rest or not scored:
                 undecided.add(stage.method)
                 if not rest:

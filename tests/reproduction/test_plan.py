@@ -271,7 +271,7 @@ def test_a_method_whose_settings_all_failed_is_named(made_up):
     assert progress.counts["final runs"] == {"all": 10}
 
 
-@pytest.mark.parametrize("score", ["nan", "inf", "", "high"])
+@pytest.mark.parametrize("score", ["nan", "inf", ""])
 def test_a_score_that_is_no_finite_number_chooses_nothing(made_up, score):
     made_up.finish_all(lambda cell: score if cell.kind == "student" and cell.flags["alpha"] == 0.2 else 0.1, **KD_ALONE)
     assert made_up.look(**KD_ALONE).chosen["RTE"]["KD"]["alpha"] == 0.5
@@ -386,6 +386,14 @@ def test_an_update_of_several_batches_is_one_step(made_up, accumulation, steps):
     settings = CONTENT["settings"] | {"gradient_accumulation_steps": accumulation}
     plan = made_up.plan(**KD_ALONE, settings=settings)
     assert Rates(plan_that_looked(plan), 1).seconds_left(plan.look()) == 2 * 2 * steps
+
+
+def test_a_score_that_is_no_number_is_told(made_up):
+    finish_first(made_up, "held-out", **KD_ALONE)
+    finish_first(made_up, "search/RTE/teacher", **KD_ALONE)
+    finish_first(made_up, "search/RTE/KD", score="0,5", **KD_ALONE)
+    with pytest.raises(InputError, match="search.csv: KD on RTE, .*: acc is '0,5', not a number; correct it"):
+        made_up.look(**KD_ALONE)
 
 
 @pytest.mark.parametrize("changes", [{"seconds": "long"}, {"steps": "0"}, {"steps": ""}, {"seconds": "nan"}])

@@ -20,7 +20,7 @@ from fsd.reproduction.timing import Rates
 from fsd.system.errors import InputError
 from fsd.system.files import read_json, write_json
 from fsd.system.logs import duration, progress_bar
-from fsd.system.signals import Stopped, noting_signals, repeated
+from fsd.system.signals import Stopped, noting_signals
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Runner:
                         raise Stopped(signals[0], ": the same command goes on from here")
                     progress = self._look()
             finally:
-                self._stop()  # also after an error, as a full disk
+                self._stop(signals)  # also after an error, as a full disk
 
     def _look(self):
         """The plan's progress. A cell that ended well but left nothing counts as failed, so that it is not started for ever."""
@@ -151,7 +151,7 @@ class Runner:
             for _, path in checkpoints(cell.folder):
                 remove_checkpoint(path)
 
-    def _stop(self):
+    def _stop(self, signals):
         """End the running processes. Training saves a checkpoint first; a second signal ends it at once."""
         processes = [run.process for run in self.running.values()]
         for process in processes:
@@ -159,7 +159,7 @@ class Runner:
         if processes:
             logger.info("stops when the running cells have saved a checkpoint; a second Ctrl-C ends them at once")
         while any(process.poll() is None for process in processes):
-            if repeated():
+            if len(signals) > 1:
                 for process in processes:
                     process.kill()
             time.sleep(POLL_SECONDS)

@@ -81,11 +81,6 @@ def noting_signals():
         _noted.clear()
 
 
-def repeated():
-    """Whether a second signal was noted, later than a launcher passes on the first."""
-    return len(_noted) > 1 and _noted[-1][1] - _noted[0][1] > REPEATED
-
-
 def overdue(start):
     """The noted signal that must end a wait for other processes, or None.
 
@@ -94,5 +89,5 @@ def overdue(start):
     """
     if not _noted:
         return None
-    number, first = _noted[0]
-    return number if repeated() or time.monotonic() - max(start, first) > PATIENCE else None
+    (number, first), (_, last) = _noted[0], _noted[-1]
+    return number if last - first > REPEATED or time.monotonic() - max(start, first) > PATIENCE else None

@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT
 
 import fsd.reproduction.runner as runner_module
-from fsd.system import devices, signals
+from fsd.system import devices
 
 SCRIPTS = ("scripts/hold_out.py", "scripts/finetune_teacher.py", "scripts/run_baseline.py", "scripts/analyse.py",
            "run_glue_intra_inter.py")
@@ -200,8 +200,7 @@ def test_each_gpu_has_a_run_of_its_own(monkeypatch, named, names):
     assert [slot["OMP_NUM_THREADS"] for slot in runner_module.slots_of(2)] == ["2"] * 4
 
 
-def test_a_second_signal_ends_the_running_cells_at_once(lab, monkeypatch):
-    monkeypatch.setattr(signals, "REPEATED", 0.1)
+def test_a_second_signal_ends_the_running_cells_at_once(lab):
     began = time.monotonic()
     finished = lab.run("--methods", "fine-tuning", **{"seed-1": "insist"})
     assert finished.status == 143 and "the same command goes on from here" in finished.last_line

@@ -97,7 +97,10 @@ def main():
     )
     check_sources(workplace, tasks)
     plan = Plan(workplace, tasks, methods, seeds, given, selected_on)
+    find_model(args.model_name_or_path, "--model_name_or_path")
     with start_logging():
+        if plan.look().ready:
+            warn_of_slow_precision(experiment, tasks, args.experiment)
         if args.dry_run:
             show(plan, args.seconds_per_step)
         else:
@@ -120,8 +123,6 @@ def run(plan, args):
     from fsd.reproduction.runner import Runner, counts_table, slots_of
     from fsd.reproduction.timing import Rates
 
-    find_model(args.model_name_or_path, "--model_name_or_path")
-    warn_of_slow_precision(plan.workplace.experiment, args.experiment)
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / ".lock"
@@ -134,17 +135,19 @@ def run(plan, args):
     sys.exit(1 if failed else 0)
 
 
-def warn_of_slow_precision(experiment, path):
+def warn_of_slow_precision(experiment, tasks, path):
     """Warn if an experiment file asks for a precision that this CPU is slow in."""
     import torch
 
+    from fsd.reproduction.experiment import of_task
     from fsd.system.devices import pick_device, slowdown_on_cpu
 
+    given = [of_task(flags, task) for flags in (experiment.settings, experiment.teacher) for task in tasks]
     for name, precision in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
-        asked_for = any(flags.get(name) for flags in experiment.settings.values())
+        asked_for = any(flags.get(name) for flags in (*given, *experiment.variants))
         if asked_for and (times := slowdown_on_cpu(pick_device(), precision)):
-            logger.warning("%s: %s = true takes about %.0f times as long as float32 on this CPU; take it out of a copy of "
-                           "the file", path, name, times)
+            logger.warning("%s: %s = true takes about %.0f times as long as float32 on this CPU; stop this, and take it out "
+                           "of a copy of the file", path, name, times)
 
 
 def narrowed(what, wanted, known):

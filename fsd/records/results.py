@@ -50,7 +50,7 @@ def _read(path):
     if not os.path.exists(path) or not os.path.getsize(path):
         return columns, rows
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # a spreadsheet may put a mark first
             reader = csv.reader(file, strict=True)
             columns = tuple(next(reader, ()))
             if unknown := [name for name in columns if name not in RESULT_COLUMNS] or not columns:

@@ -1,6 +1,5 @@
-"""Tables as HTML, from the Markdown or CSV files that hold them. Knows tables, paragraphs, lists, bold and code."""
+"""Tables as HTML, from the Markdown files that hold them. Knows tables, paragraphs, lists, bold and code."""
 
-import csv
 import html
 import re
 
@@ -50,9 +49,3 @@ def markdown(text, name):
         elif lines:
             blocks.append(f"<p>{inline(' '.join(block.split()).lstrip('# '))}</p>")
     return "\n".join(blocks)
-
-
-def csv_table(text, name):
-    """A CSV file as an HTML table."""
-    rows = [[html.escape(cell, quote=False) for cell in row] for row in csv.reader(text.splitlines()) if row]
-    return table(rows[0], rows[1:], name) if rows else ""

@@ -3,12 +3,13 @@
 import base64
 import html
 
-from fsd.report.markdown import csv_table, markdown, table
+from fsd.report.markdown import markdown, table
 from fsd.report.names import NAMES
 from fsd.report.runs import of
 from fsd.report.style import SIGNATURE
+from fsd.report.table import FIRST_LINES
 from fsd.system.errors import InputError
-from fsd.system.files import write_text
+from fsd.system.files import begins_with, write_text
 
 DOI = "10.1016/j.eswa.2023.120980"
 CSS = """
@@ -139,19 +140,18 @@ def figure_section(drawing, folder):
 
 
 def read_tables(folder):
-    """(name, HTML) of each table file, by number. A Markdown file goes before a CSV file of the same name.
+    """(name, HTML) of each table file of make_tables.py, by number. Other files are left out.
 
     The folder need not exist.
 
     Raises:
         InputError: a file is no text.
     """
-    files = {path.stem: path for ending in ("csv", "md") for path in sorted(folder.glob(f"*.{ending}"))}
     found = []
-    for name, path in sorted(files.items(), key=lambda entry: (len(entry[0]), entry[0])):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read {path}: {error}; make the tables again") from error
-        found.append((name, (markdown if path.suffix == ".md" else csv_table)(text, name)))
+    for path in sorted(folder.glob("*.md"), key=lambda path: (len(path.stem), path.stem)):
+        if begins_with(path, FIRST_LINES["md"]):
+            try:
+                found.append((path.stem, markdown(path.read_text(encoding="utf-8"), path.stem)))
+            except UnicodeDecodeError as error:
+                raise InputError(f"cannot read {path}: {error}; make the tables again") from error
     return found

@@ -12,7 +12,7 @@ from fsd.glue.metrics import main_metric
 from fsd.glue.task_file import is_task_name
 from fsd.glue.tasks import METRIC_NAMES, TASKS, find_task, plain_name
 from fsd.method.relations import RELATIONS
-from fsd.records.results import read_results
+from fsd.records.results import read_results, row_flags
 from fsd.report.names import LARGE_TASKS, SMALL_TASKS
 from fsd.report.variants import settings_text, with_main_settings
 from fsd.system.errors import InputError
@@ -98,7 +98,7 @@ def read_reproduction(folder):
     try:
         if not folder.is_dir():
             raise InputError("no such folder; name the --output_dir of reproduce.py")
-        paths = sorted((folder / "analysis").glob("*.json"))
+        paths = sorted((folder / "analysis").glob("[!.]*.json"))
         if not (folder / "results.csv").is_file() and not paths:
             raise InputError("neither results.csv nor analysis/*.json is in it; name the --output_dir of reproduce.py")
         failed = read_json(folder / "failed.json") if (folder / "failed.json").exists() else {}
@@ -122,6 +122,8 @@ def read_runs(path):
     kept = []
     for at, row in enumerate(read_results(path), start=1):
         values = {name: row.get(name, "") for name in RUN_COLUMNS}
+        if row["flags"] and not row_flags(row):
+            raise InputError(f"{path}: row {at}: flags is no JSON object; restore the cell, or remove the row")
         values |= {"task": _task(row["task"], f"{path}: row {at}"), "flags": settings_text(row)}
         for name in NUMBERS:
             values[name] = _number(values[name], f"{path}: row {at}: {name}")
@@ -140,7 +142,7 @@ def read_analysis(path):
 
     def need(part, good):
         if not good:
-            raise InputError(f"{path}: its {part} is missing or damaged; remove the file, and run reproduce.py again")
+            raise InputError(f"{path}: its {part} is missing or damaged; move the file away, and run reproduce.py again")
 
     need("content", isinstance(content, dict))
     need("method", isinstance(content.get("method"), str))

@@ -22,6 +22,8 @@ def settings_text(row):
 
 def changes(base, other):
     """What the second of two :func:`settings_text` has in another way than the first: ["debiased", "gamma_m 0.5"]."""
+    if base and not other:
+        return ["settings not known"]
     base, other = (json.loads(text or "{}") for text in (base, other))
     told = []
     for name in sorted(base.keys() | other.keys()):
@@ -34,13 +36,15 @@ def changes(base, other):
 def main_settings(texts):
     """Of the :func:`settings_text` of some runs, the one that the others differ least from.
 
-    Several may be as near. Then that of most runs counts, and of those the latest.
+    Several may be as near. Then that of most runs counts, and of those the latest. The text of rows without flags is taken
+    only if there is no other.
 
     Args:
         texts: pandas series, a text a run, in the order of the runs.
     """
     counts = texts.value_counts()
-    return min(texts.unique()[::-1], key=lambda text: (sum(len(changes(text, other)) for other in counts.index), -counts[text]))
+    known = [text for text in texts.unique()[::-1] if text]
+    return min(known or [""], key=lambda text: (sum(len(changes(text, other)) for other in counts.index), -counts[text]))
 
 
 def with_main_settings(runs):

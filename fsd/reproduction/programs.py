@@ -130,7 +130,7 @@ def identity(method, task, arguments):
 def defaults(method):
     """Flag → default, for all flags of a method's program."""
     parser = parser_of(method)
-    return {action.dest: parser.get_default(action.dest) for action in parser._actions}
+    return {action.dest: parser.get_default(action.dest) for action in parser._actions if action.dest != "help"}
 
 
 def is_same_run(method, row_flags, flags):

@@ -127,6 +127,14 @@ def check_ours(path, mark):
         raise InputError(f"{path} is not of this program; move it away, or name another --output_dir")
 
 
+def begins_with(path, line):
+    """Whether a regular file is there that begins with this text."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(line.encode())) == line.encode()
+
+
 def check_folder(path, what):
     """Raise an ``InputError``, starting with ``what``, if a folder cannot be made or written into; changes nothing."""
     path = Path(os.path.abspath(path))

@@ -11,7 +11,7 @@ from fsd.system.files import write_json, write_text
 
 TASKS = {"RTE": "acc", "CoLA": "mcc", "STS-B": "corr"}
 
-TABLE = """<!-- made by hand -->
+TABLE = """<!-- written by scripts/make_tables.py -->
 
 **Table 2: scores**
 
@@ -71,6 +71,7 @@ def make_reproduction(folder, tasks=TASKS, seeds=(1, 2)):
     write_text(folder / "chosen.toml", 'selected_on = "held-out"\n')
     write_json(folder / "failed.json", {"RTE/KD/1a2b/seed-3": "out of memory"})
     write_text(folder / "tables/table2.md", TABLE)
-    write_text(folder / "tables/table2.csv", "Task,KD\nwrong,1\n")
-    write_text(folder / "tables/table10.csv", 'Task,Note\nRTE,"one, two"\n')
+    write_text(folder / "tables/table10.md", f"{TABLE.splitlines()[0]}\n\n| Task | Note |\n| --- | --- |\n| RTE | one, two |\n")
+    write_text(folder / "tables/table10.csv", "Task,Note\nwrong,1\n")
+    write_text(folder / "tables/notes.md", "Notes of my own, of files written by scripts/make_tables.py.\n")
     return folder

@@ -8,9 +8,10 @@ from made_up_reproduction import make_reproduction
 
 from fsd.records.results import append_result
 from fsd.report import gallery
-from fsd.report.markdown import csv_table, markdown
+from fsd.report.markdown import markdown
 from fsd.report.page import overview, read_tables, write_report
 from fsd.report.runs import read_reproduction
+from fsd.report.table import FIRST_LINES
 from fsd.system.errors import InputError
 
 
@@ -70,7 +71,7 @@ def test_the_page_tells_what_was_run(page_text):
 def test_the_page_has_the_tables(page_text):
     assert page_text.index("<h2>Table 2</h2>") < page_text.index("<h2>Table 10</h2>") < page_text.index("<h2>Figure 3")
     assert '<td class="number"><strong>66.6 ± 1.0†</strong></td>' in page_text
-    assert "made by hand" not in page_text and "wrong" not in page_text and "one, two" in page_text
+    assert "wrong" not in page_text and "Notes of my own" not in page_text and "one, two" in page_text
 
 
 def test_mixed_teachers_are_named(tmp_path):
@@ -81,7 +82,9 @@ def test_mixed_teachers_are_named(tmp_path):
 
 
 def test_a_table_that_is_no_text(tmp_path):
-    (tmp_path / "table2.md").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "notes.md").write_bytes(b"\xff\xfe\x00")
+    assert read_tables(tmp_path) == []
+    (tmp_path / "table2.md").write_bytes(FIRST_LINES["md"].encode() + b"\xff\xfe\x00")
     with pytest.raises(InputError, match="table2.md"):
         read_tables(tmp_path)
 
@@ -91,4 +94,3 @@ def test_markdown():
     assert "<p>A <code>**x**</code> and <strong>b</strong> &lt;i&gt; more</p>" in made
     assert '<th scope="col" class="number">n</th>' in made and '<td></td><td class="number"><strong>1</strong></td>' in made
     assert "<li>one two</li><li>three</li>" in made
-    assert "<td>&lt;b&gt;</td>" in csv_table("a,b\nrow,<b>\n", "name") and csv_table("", "name") == ""

@@ -12,7 +12,7 @@ from fsd.records.results import RESULT_COLUMNS
 from fsd.report.analysis_tables import read_benchmark
 from fsd.report.notes import mixed_settings
 from fsd.report.runs import read_reproduction
-from fsd.report.table import Table, Value, write_tables
+from fsd.report.table import FIRST_LINES, Table, Value, write_tables
 from fsd.report.tables import make_tables
 from fsd.system.errors import InputError
 from fsd.system.files import write_json
@@ -294,6 +294,15 @@ def test_rows_of_a_version_without_a_flag_have_its_default(repro):
     assert cells(tables["table2"], "FSD")["RTE acc"] == "60.00 ± 0.00 (3)" and "settings" not in tables
 
 
+def test_rows_whose_flags_are_not_known_are_no_main_settings(repro):
+    flags = [json.dumps({"beta": beta}) for beta in (1.0, 2.0)]
+    rows = [row("FSD_I", seed, acc=0.5, flags=text, run=str(seed)) for seed, text in enumerate([*flags, "", ""])]
+    labels = [line.row for line in tables_of(repro(rows))["settings"].lines]
+    assert labels[0] == "FSD_I" and sorted(labels[1:]) == ["FSD_I, beta 1.0", "FSD_I, settings not known"]
+    with pytest.raises(InputError, match="row 1: flags is no JSON object"):
+        tables_of(repro([row("KD", 1, acc=0.5, flags="abc")]))
+
+
 def test_a_value_of_zero_is_a_value(repro):
     rows = [row("FSD_ILG", seed, acc=0.6, flags=json.dumps({"beta": 1.0, "gamma_m": gamma_m}), run=f"{seed}{gamma_m}")
             for seed, gamma_m in ((1, 1e-4), (2, 1e-4), (1, 0.0))]
@@ -380,10 +389,10 @@ def test_a_table_that_an_earlier_call_wrote_and_this_one_does_not_is_removed(tmp
     (tmp_path / "settings-kept.md").write_bytes((tmp_path / "settings.md").read_bytes())
     assert write_tables([table], tmp_path) == [tmp_path / "table2.md"]
     assert {path.name for path in tmp_path.iterdir()} == {"table2.md", "table2.tex", "table2.csv", "settings-kept.md"}
-    (tmp_path / "settings.csv").write_text("mine")
-    with pytest.raises(InputError, match="settings.csv is not of this program"):
+    (tmp_path / "settings.md").write_text(f"mine, not {FIRST_LINES['md']}")
+    with pytest.raises(InputError, match="settings.md is not of this program"):
         write_tables([table], tmp_path)
-    assert (tmp_path / "settings.csv").read_text() == "mine"
+    assert (tmp_path / "settings.md").read_text().startswith("mine")
 
 
 def test_the_settings_that_the_others_differ_least_from_have_the_name_alone(repro):

@@ -21,10 +21,10 @@ from fsd.records.output_folder import (
 from fsd.records.publishing import check_push
 from fsd.records.results import check_results_file
 from fsd.system.errors import InputError, say
-from fsd.system.files import check_folder, check_ours, read_json
+from fsd.system.files import begins_with, check_folder, check_ours, read_json
 from fsd.system.launcher import is_main_process, started_alone
 
-MAP_HEADER = b"teacher,student_0"  # begins each CSV map of an analysis
+MAP_HEADER = "teacher,student_0"  # begins each CSV map of an analysis
 
 MODELS = ("model_name_or_path", "config_name", "tokenizer_name", "student_model_name_or_path", "student_config_name",
           "model_name_or_path_for_copy")
@@ -243,7 +243,7 @@ def is_analysis(path):
 
 def is_map(path):
     """Whether a file is a CSV map that this program wrote."""
-    return path.is_file() and path.read_bytes().startswith(MAP_HEADER)
+    return begins_with(path, MAP_HEADER)
 
 
 def csv_files(output_file):

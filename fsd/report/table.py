@@ -1,14 +1,12 @@
 """A table of numbers, and how it is written: as Markdown, LaTeX (booktabs) and CSV."""
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas
 
-from fsd.system.errors import InputError
-from fsd.system.files import begins_with, check_folder, write_text
+from fsd.system.files import check_folder, check_ours, write_text
 
 SIGNATURE = "written by scripts/make_tables.py"
 CSV_COLUMNS = ["row", "source", "column", "value", "sd", "runs", "best", "significant"]
@@ -120,9 +118,7 @@ def write_tables(tables, folder):
     names = [table.name for table in tables]
     for name in dict.fromkeys((*names, *NOT_ALWAYS)):
         for kind in FIRST_LINES:
-            path = folder / f"{name}.{kind}"
-            if os.path.lexists(path) and not begins_with(path, FIRST_LINES[kind]):
-                raise InputError(f"{path} is not of this program; move it away, or name another --output_dir")
+            check_ours(folder / f"{name}.{kind}", FIRST_LINES[kind], at_start=True)
     for name in set(NOT_ALWAYS) - set(names):
         for kind in FIRST_LINES:
             (folder / f"{name}.{kind}").unlink(missing_ok=True)

@@ -121,9 +121,10 @@ def read_json(path):
         raise InputError(f"cannot read {path} as JSON: {error}; restore it") from error
 
 
-def check_ours(path, mark):
-    """Raise an ``InputError`` if a file is there that lacks our mark, and so is another program's."""
-    if os.path.lexists(path) and not (path.is_file() and mark.encode() in path.read_bytes()):
+def check_ours(path, mark, at_start=False):
+    """Raise an ``InputError`` if a file is there that lacks our mark, anywhere or at its start: it is another program's."""
+    is_ours = begins_with(path, mark) if at_start else path.is_file() and mark.encode() in path.read_bytes()
+    if os.path.lexists(path) and not is_ours:
         raise InputError(f"{path} is not of this program; move it away, or name another --output_dir")
 
 

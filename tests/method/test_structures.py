@@ -32,7 +32,6 @@ losses = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 both_forms = pytest.mark.parametrize("released", [False, True])
 
 
-
 @masks
 @both_precisions
 @both_forms

@@ -7,7 +7,15 @@ import os
 import pytest
 from safetensors.torch import load_file
 
-from fsd.records.results import RESULT_COLUMNS, append_result, model_for_row, path_for_row, path_of_row, read_results
+from fsd.records.results import (
+    RESULT_COLUMNS,
+    append_result,
+    check_results_file,
+    model_for_row,
+    path_for_row,
+    path_of_row,
+    read_results,
+)
 from fsd.system.errors import InputError
 
 
@@ -138,3 +146,18 @@ def test_paths_are_relative_to_the_results_file(tmp_path, monkeypatch):
     assert model_for_row("out", results) == "a/out" and model_for_row("/usr/bin", results) == "bin"
     for held in ("a/out", "out", str(tmp_path / "a/out")):  # as rows are written, and two ways they were
         assert os.path.samefile(path_of_row(held, "../results.csv"), "out")
+
+
+def test_results_are_added_to_files_of_ours_only(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    os.symlink("nothing", tmp_path / "dangling")
+    os.symlink("results.csv", tmp_path / "link")
+    for name in ("fifo", "dangling", "."):
+        with pytest.raises(InputError, match="not a regular file"):
+            check_results_file(tmp_path / name)
+    append_result(tmp_path / "link", {"task": "RTE"})
+    assert (tmp_path / "link").is_symlink() and len(read_results(tmp_path / "results.csv")) == 1
+    with open(tmp_path / "results.csv", "a") as file:
+        file.write('"torn')
+    with pytest.raises(InputError, match="cannot read it beyond line 2"):
+        check_results_file(tmp_path / "results.csv")

@@ -3,37 +3,24 @@
 import csv
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import pytest
-import torch
 from conftest import ROOT
-from safetensors.torch import load_file
+from resumable import assert_same_results, resumable_command, stop_in_step
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fsd.records.resuming import locked_output_dir
-from fsd.records.tracking import Tracker
-from fsd.system.errors import InputError
-from fsd.system.logs import start_logging
-from fsd.training import update
 
 STEPS = 10  # 70 examples in 16s are 5 batches, two epochs
 
 
 @pytest.fixture
 def command(toy_glue, rte_teacher, tmp_path):
-    """The flags of a small FSD_I run in ``tmp_path / "out"``."""
-    return [
-        "--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE", "--do_lower_case", "--copy_teacher",
-        "--per_gpu_train_batch_size", 16, "--max_seq_length", 24, "--output_dir", tmp_path / "out", "--do_train", "--do_eval",
-        "--num_train_epochs", 2, "--learning_rate", "1e-3", "--skip_teacher_eval", "--internal", "--resume", "--save_steps", 4,
-        "--logging_steps", 3, "--evaluate_during_training",
-    ]
+    return resumable_command(rte_teacher, toy_glue, tmp_path / "out")
 
 
 @pytest.fixture
@@ -43,36 +30,11 @@ def submit(run_script, command):
 
 
 @pytest.fixture
-def stop_in_step(monkeypatch):
-    """Call ``stop_in_step(step, signal)``: the signal comes while that step is being computed."""
-    original = update.batch_losses
-
-    def arrange(step, number):
-        calls = 0
-
-        def counted(run, outputs):
-            nonlocal calls
-            calls += 1
-            if calls == step:
-                os.kill(os.getpid(), number)
-            return original(run, outputs)
-
-        monkeypatch.setattr(update, "batch_losses", counted)
-
-    yield arrange
-
-
-@pytest.fixture
 def left_alone(submit, tmp_path):
     """The folder of the same run without a break."""
     assert submit("--output_dir", tmp_path / "alone", "--run_file", "runs-alone").status == 0
     (tmp_path / "results.csv").unlink()
     return tmp_path / "alone"
-
-
-def assert_same_results(first, second):
-    for name in ("model.safetensors", "eval_results.txt"):
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
 def rows(tmp_path):
@@ -98,13 +60,13 @@ def test_runs_killed_at_20_random_moments_end_as_if_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(submit, left_alone, stop_in_step, tmp_path, number, status):
-    stop_in_step(7, number)
+def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(submit, left_alone, monkeypatch, tmp_path, number, status):
+    stop_in_step(monkeypatch, 7, number)
     stopped = submit()
     assert stopped.status == status
     assert f"stopped by {number.name} after step 7: {tmp_path}/out/checkpoint-7 is saved" in stopped.last_line
     assert "--resume" in stopped.last_line
-    stop_in_step(STEPS - 7, number)  # in the last step
+    stop_in_step(monkeypatch, STEPS - 7, number)  # in the last step
     assert submit().status == status
     assert (tmp_path / f"out/checkpoint-{STEPS}").is_dir()
     assert submit().status == 0
@@ -127,16 +89,16 @@ def test_a_finished_run_says_so_and_is_left_as_it_is(submit, tmp_path):
     (["--seed", 1], "--seed"), (["--num_train_epochs", 3], "--num_train_epochs"), (["--max_train_samples", 60], "--max_train"),
     (["--do_layerwise"], "--do_layerwise"), (["--cache_teacher", "ram"], "--cache_teacher"), (["--bf16"], "--bf16"),
 ])
-def test_other_settings_are_refused_by_their_flag(submit, stop_in_step, tmp_path, flags, named):
-    stop_in_step(1, signal.SIGTERM)
+def test_other_settings_are_refused_by_their_flag(submit, monkeypatch, tmp_path, flags, named):
+    stop_in_step(monkeypatch, 1, signal.SIGTERM)
     assert submit().status == 143
     refused = submit(*flags)
     assert refused.status == 2 and named in refused.last_line and "started with" in refused.last_line
     assert (tmp_path / "out/checkpoint-1").is_dir()
 
 
-def test_another_teacher_under_the_same_name_is_refused_and_a_moved_one_is_not(submit, stop_in_step, save_bert, tmp_path):
-    stop_in_step(1, signal.SIGTERM)
+def test_another_teacher_under_the_same_name_is_refused_and_a_moved_one_is_not(submit, monkeypatch, save_bert, tmp_path):
+    stop_in_step(monkeypatch, 1, signal.SIGTERM)
     teacher = save_bert(tmp_path / "a", "RTE")
     assert submit("--model_name_or_path", teacher).status == 143
     other = save_bert(tmp_path / "b", "RTE", seed=1)
@@ -148,8 +110,8 @@ def test_another_teacher_under_the_same_name_is_refused_and_a_moved_one_is_not(s
     assert submit("--model_name_or_path", teacher.rename(tmp_path / "moved")).status == 0
 
 
-def test_other_settings_with_overwriting_begin_anew(submit, stop_in_step, tmp_path):
-    stop_in_step(1, signal.SIGTERM)
+def test_other_settings_with_overwriting_begin_anew(submit, monkeypatch, tmp_path):
+    stop_in_step(monkeypatch, 1, signal.SIGTERM)
     assert submit().status == 143
     assert submit("--seed", 1, "--overwrite_output_dir").status == 0
     assert json.loads((tmp_path / "out/training_args.json").read_text())["arguments"]["seed"] == 1
@@ -175,14 +137,14 @@ def test_a_named_checkpoint_is_gone_on_from(submit, command, run_script, left_al
     assert len(rows(tmp_path)) == 2
 
 
-def test_a_copied_folder_is_a_run_of_its_own(submit, command, run_script, left_alone, stop_in_step, tmp_path):
+def test_a_copied_folder_is_a_run_of_its_own(submit, command, run_script, left_alone, monkeypatch, tmp_path):
     first, second, third = (tmp_path / name for name in ("out", "second", "third"))
-    stop_in_step(6, signal.SIGTERM)
+    stop_in_step(monkeypatch, 6, signal.SIGTERM)
     assert submit("--student_model_name_or_path", first).status == 143
     shutil.copytree(first, second)
     assert submit().status == 0
     shutil.copytree(first, third)
-    stop_in_step(1, signal.SIGTERM)
+    stop_in_step(monkeypatch, 1, signal.SIGTERM)
     assert submit("--output_dir", second, "--student_model_name_or_path", second).status == 143
     ended = submit("--output_dir", second, "--student_model_name_or_path", second)
     assert ended.status == 0 and f"goes on from {second}/checkpoint-7" in ended.err
@@ -198,8 +160,8 @@ def test_a_copied_folder_is_a_run_of_its_own(submit, command, run_script, left_a
         assert_same_results(folder, left_alone)
 
 
-def test_a_moved_folder_is_the_same_run(submit, stop_in_step, tmp_path):
-    stop_in_step(6, signal.SIGTERM)
+def test_a_moved_folder_is_the_same_run(submit, monkeypatch, tmp_path):
+    stop_in_step(monkeypatch, 6, signal.SIGTERM)
     assert submit().status == 143
     name = json.loads((tmp_path / "out/training_args.json").read_text())["run"]
     (tmp_path / "out").rename(tmp_path / "moved")
@@ -207,8 +169,8 @@ def test_a_moved_folder_is_the_same_run(submit, stop_in_step, tmp_path):
     assert [(row["output_dir"], row["run"]) for row in rows(tmp_path)] == [("moved", name)]
 
 
-def test_a_damaged_checkpoint_is_told_and_nothing_is_changed(submit, stop_in_step, tmp_path):
-    stop_in_step(3, signal.SIGTERM)
+def test_a_damaged_checkpoint_is_told_and_nothing_is_changed(submit, monkeypatch, tmp_path):
+    stop_in_step(monkeypatch, 3, signal.SIGTERM)
     assert submit().status == 143
     checkpoint = tmp_path / "out/checkpoint-3"
     values = json.loads((checkpoint / "training_state.json").read_text())
@@ -230,8 +192,8 @@ def test_a_damaged_checkpoint_is_told_and_nothing_is_changed(submit, stop_in_ste
 
 @pytest.mark.parametrize("odd", [{"run": "../elsewhere"}, {"run": 3}, {"settings": None}, {"finished": "no"}, {"arguments": []},
                                  {"folder": 3}])
-def test_a_damaged_record_is_told(submit, stop_in_step, tmp_path, odd):
-    stop_in_step(3, signal.SIGTERM)
+def test_a_damaged_record_is_told(submit, monkeypatch, tmp_path, odd):
+    stop_in_step(monkeypatch, 3, signal.SIGTERM)
     assert submit().status == 143
     path = tmp_path / "out/training_args.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | odd))
@@ -272,152 +234,3 @@ def test_runs_side_by_side_share_data_caches_and_results(command, toy_glue, tmp_
     assert sorted(row["output_dir"] for row in rows(tmp_path)) == ["first", "second"]
     assert len(list((data / "cached_encodings").iterdir())) == 2  # train and dev
     assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 1
-
-
-# ---- Full disks and folders that cannot be written to ----
-
-
-@contextmanager
-def file_size_limit(size):
-    """Files larger than ``size`` bytes fail to be written, as on a full disk; pytest's own output would too."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_disk_that_fills_up_costs_the_new_checkpoint_only(submit, left_alone, stop_in_step, tmp_path):
-    stop_in_step(3, signal.SIGTERM)
-    assert submit().status == 143
-    saved = {path: path.read_bytes() for path in (tmp_path / "out/checkpoint-3").iterdir()}
-    model, state = (tmp_path / f"out/checkpoint-3/{name}.safetensors" for name in ("model", "training_state"))
-    for limit in (model.stat().st_size - 1, state.stat().st_size - 1):
-        with file_size_limit(limit):
-            full = submit()
-        assert full.status == 2 and "Traceback" not in full.err
-        assert "cannot write" in full.last_line and "free some space" in full.last_line
-        assert saved == {path: path.read_bytes() for path in (tmp_path / "out/checkpoint-3").iterdir()}
-        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["checkpoint-3", "training_args.json"]
-    assert submit().status == 0
-    assert_same_results(tmp_path / "out", left_alone)
-
-
-def test_a_disk_that_is_full_for_tensorboard_is_told_in_a_line(tmp_path, capfd):
-    with start_logging():
-        tracker = Tracker(tmp_path, "run")
-        tracker.scalars("train", {"total": 1.0}, 1)
-        tracker.flush()
-        (file,) = (tmp_path / "run").iterdir()
-        with file_size_limit(file.stat().st_size), pytest.raises(InputError, match="--run_file .*: cannot write there"):
-            for step in range(100):
-                tracker.scalars("train", {"total": 1.0}, step)
-                tracker.flush()
-    assert "Traceback" not in capfd.readouterr().err
-
-
-@pytest.mark.parametrize("flag", ["output_dir", "results_file", "run_file", "cache_teacher"])
-def test_places_that_cannot_be_written_to_are_told(submit, flag):
-    refused = submit(f"--{flag}", "/proc/nowhere/at-all")
-    assert refused.status == 2 and "Traceback" not in refused.err
-    assert f"--{flag} /proc/nowhere" in refused.last_line
-
-
-# ---- Numbers that are not finite ----
-
-
-@pytest.fixture
-def spoil(monkeypatch):
-    """Call ``spoil(call, how)``: that batch's loss is NaN, or only its gradient infinite.
-
-    Returns what is noted of it: the batch's ``examples``, the student's ``weights`` before, and ``applied``, whether
-    the weights were others at any later batch.
-    """
-    original, original_inputs, noted = update.batch_losses, update.batch_inputs, {"calls": 0, "applied": False}
-
-    def arrange(call, how):
-        def inputs_of(run, indices, *rest):
-            noted["indices"] = indices.tolist()
-            return original_inputs(run, indices, *rest)
-
-        def spoiled(run, outputs):
-            noted["calls"] += 1
-            losses = original(run, outputs)
-            if noted["calls"] == call:
-                noted["examples"] = noted["indices"]
-                noted["weights"] = [value.clone() for value in run.student.parameters()]
-                if how == "loss":
-                    losses["dark_knowledge"] = losses["dark_knowledge"] * float("nan")
-                else:
-                    losses["dark_knowledge"].register_hook(lambda gradient: gradient * float("inf"))
-            if noted["calls"] > call:
-                pairs = zip(noted["weights"], run.student.parameters(), strict=True)
-                noted["applied"] |= any(not torch.equal(before, now) for before, now in pairs)
-            return losses
-
-        monkeypatch.setattr(update, "batch_inputs", inputs_of)
-        monkeypatch.setattr(update, "batch_losses", spoiled)
-        return noted
-
-    return arrange
-
-
-@pytest.mark.parametrize(("how", "words"), [("loss", "dark_knowledge is nan"), ("gradient", "the gradient norm is not finite")])
-@pytest.mark.parametrize("flags", [["--save_steps", 3, "--logging_steps", 8], ["--save_steps", 8, "--logging_steps", 3]])
-def test_the_first_bad_step_is_left_out_and_named_at_the_next_reading(submit, spoil, tmp_path, how, words, flags):
-    noted = spoil(4, how)
-    ended = submit(*flags)
-    assert ended.status == 2 and "Traceback" not in ended.err
-    assert f"{words} at step 4, whose update was left out" in ended.last_line
-    assert f"counted from 0: {', '.join(map(str, noted['examples']))};" in ended.last_line
-    assert noted["calls"] == 6 and not noted["applied"]  # steps 5 and 6 still ran, on the weights of before
-    assert [path.name for path in (tmp_path / "out").glob("checkpoint-*")] == ["checkpoint-3"][: flags[1] == 3]
-
-
-def test_a_bad_batch_spoils_the_update_that_it_is_part_of(submit, spoil):
-    noted = spoil(4, "loss")  # the second of the second update's
-    ended = submit("--gradient_accumulation_steps", 2, "--max_train_samples", 64, "--logging_steps", 4)
-    assert "at step 2" in ended.last_line and not noted["applied"]
-    examples = ended.last_line.split("counted from 0: ")[1].split(";")[0].split(", ")
-    assert len(set(examples)) == 32 and max(map(int, examples)) < 70
-
-
-def test_an_overflow_in_fp16_is_no_trouble_but_a_loss_is(submit, spoil, tmp_path):
-    spoil(4, "gradient")
-    assert submit("--fp16").status == 0
-    weights = load_file(tmp_path / "out/model.safetensors")
-    assert all(torch.isfinite(value).all() for value in weights.values())
-
-
-def test_a_bad_loss_in_fp16_is_trouble(submit, spoil):
-    spoil(4, "loss")
-    assert "dark_knowledge is nan at step 4" in submit("--fp16").last_line
-
-
-# ---- The memory ----
-
-
-def test_a_memory_stopped_in_a_pass_goes_on_after_the_last_whole_one(run_script, command, monkeypatch, tmp_path):
-    from fsd.memory import streaming_kmeans as kmeans
-
-    flags = [*command[:6], "--do_lower_case", "--max_seq_length", 24, "--do_train", "--num_centroid", 6, "--resume",
-             "--memory_tolerance", 0, "--memory_num_train_epochs", 4]
-    assert run_script("train_memory.py", *flags, "--output_dir", tmp_path / "alone").status == 0
-    original = kmeans.lloyd_pass
-
-    def stopped_pass(*arguments):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return original(*arguments)
-
-    monkeypatch.setattr(kmeans, "lloyd_pass", stopped_pass)
-    stopped = run_script("train_memory.py", *flags, "--output_dir", tmp_path / "out")
-    assert stopped.status == 143 and "--resume goes on after the last whole pass" in stopped.last_line
-    assert "--num_centroid is 5" in run_script(
-        "train_memory.py", *flags, "--output_dir", tmp_path / "out", "--num_centroid", 5).last_line
-    monkeypatch.setattr(kmeans, "lloyd_pass", original)
-    monkeypatch.setattr(kmeans, "mean_pass", None)  # which is not called again
-    assert run_script("train_memory.py", *flags, "--output_dir", tmp_path / "out").status == 0
-    for name, value in load_file(tmp_path / "alone/memory.safetensors").items():
-        assert torch.equal(value, load_file(tmp_path / "out/memory.safetensors")[name]), name
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["memory.safetensors", "training_args.json"]

@@ -2,77 +2,31 @@
 
 import csv
 import io
-import json
 import re
+from functools import partial
 
 import pytest
 from conftest import ROOT
+from made_up_rows import PUBLISHED, analysis, cells, row, tables_of, write_reproduction
 
-from fsd.records.results import RESULT_COLUMNS
 from fsd.report.analysis_tables import read_benchmark
-from fsd.report.notes import mixed_settings
-from fsd.report.runs import read_reproduction
 from fsd.report.table import FIRST_LINES, Table, Value, write_tables
-from fsd.report.tables import make_tables
 from fsd.system.errors import InputError
 from fsd.system.files import write_json
 
-PUBLISHED = json.loads((ROOT / "results/published.json").read_text())
 NAMES = [f"table{number}.{kind}" for number in range(2, 9) for kind in ("md", "tex", "csv")]
 RTE = {"KD": (0.60, 0.62, 0.64), "PKD": (0.61, 0.62, 0.62), "fine-tuning": (0.55, 0.56), "FSD_ILG": (0.66, 0.67, 0.70)}
-
-
-def row(method, seed, task="RTE", role="student", **cells):
-    """A student's row as it would be at BERT-base."""
-    sizes = {"batch_size": 32, "student_layers": 6, "student_hidden_size": 768, "parameters": 66_956_546}
-    return {"task": task, "method": method, "role": role, "seed": seed, "run": f"{task}-{method}-{seed}", **sizes, **cells}
 
 
 @pytest.fixture
 def repro(tmp_path):
     """Call ``repro(rows, analyses=…, failed=…, chosen=…)``: a folder as scripts/reproduce.py leaves it."""
-
-    def make(rows, analyses=(), failed=None, chosen=None):
-        folder = tmp_path / "repro"
-        folder.mkdir(exist_ok=True)
-        columns = [name for name in RESULT_COLUMNS if any(name in cells for cells in rows)] or RESULT_COLUMNS
-        with open(folder / "results.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
-        for at, content in enumerate(analyses):
-            (folder / "analysis").mkdir(exist_ok=True)
-            (folder / f"analysis/{at}.json").write_text(json.dumps(content))
-        if failed is not None:
-            (folder / "failed.json").write_text(json.dumps(failed))
-        if chosen is not None:
-            (folder / "chosen.toml").write_text(chosen)
-        return folder
-
-    return make
+    return partial(write_reproduction, tmp_path / "repro")
 
 
 def rte_rows():
     rows = [row(method, seed, acc=score) for method, scores in RTE.items() for seed, score in enumerate(scores, start=1)]
     return [*rows, row("fine-tuning", 1, role="teacher", acc=0.68, run="teacher")]
-
-
-def tables_of(folder, benchmark=None):
-    return {table.name: table for table in make_tables(read_reproduction(folder), PUBLISHED, benchmark)}
-
-
-def cells(table, label, source="ours"):
-    """Column → text of one line of a table."""
-    line = next(line for line in table.lines if (line.row, line.source) == (label, source))
-    return {column: line.values[column].text(line.digits) if column in line.values else "" for column in table.columns}
-
-
-def analysis(method, seed, diagonal=0.9, difference=0.1, task="RTE", **changes):
-    relations = {f"{where}_{metric}": difference for where in ("inter", "intra") for metric in ("euclidean", "cosine")}
-    cka = {"split": "test", "batch_size": 32, "map": [[diagonal]], "mean_diagonal": diagonal, "shuffled_mean_diagonal": 0.8,
-           "chance_mean_diagonal": 0.75}
-    return {"task": task, "method": method, "seed": seed, "batch_size": 32, "teacher_hash": "t", "run": f"{task}-{method}-{seed}",
-            "restoration": None, "cka": cka, "layers": None, "relations": relations, "curves": None} | changes
 
 
 def test_scores_beside_the_published_ones(repro):
@@ -262,118 +216,9 @@ def test_notes_name_what_is_mixed_or_missing(repro):
     assert "chosen on held-out training data" in tables_of(folder)["table2"].markdown()
 
 
-def test_of_several_settings_one_is_in_the_tables_and_the_others_are_named(repro):
-    """The plain form is the last that was run, and one change away from each of the others."""
-    forms = {'{"beta": 1.0}': 0.6, '{"beta": 1.0, "debiased": true}': 0.2, '{"beta": 1.0, "similarity": "gram"}': 0.4}
-    rows = [row(method, 1, acc=0.6, flags='{"debiased": false}') for method in ("PKD", "RKD", "KD")]
-    rows += [row("FSD_ILG", seed, acc=score, flags=flags, run=f"{flags}{seed}")
-             for flags, score in reversed(forms.items()) for seed in (1, 2)]
-    analyses = [analysis(method, 1, run=run) for method, run in [("KD", "RTE-KD-1"), ("PKD", "RTE-PKD-1"), ("RKD", "RTE-RKD-1"),
-                                                                *(("FSD_ILG", f"{flags}1") for flags in forms)]]
-    tables = tables_of(repro(rows, analyses))
-    assert cells(tables["table2"], "FSD")["RTE acc"] == "60.00 ± 0.00 (2)"
-    note = "- Ours: several settings. Only those that the others differ least from are shown here: RTE FSD_ILG (3).\n"
-    for name in ("table2", "table4", "table6", "table7"):
-        assert note in tables[name].markdown(), name
-    assert "several settings" not in tables["table3"].markdown() + tables["table5"].markdown()
-    assert "mixed" not in "".join(table.markdown() for table in tables.values())
-
-
-def test_the_settings_of_most_runs_and_then_the_latest_count_where_each_is_as_near(repro):
-    rows = [row("KD", 1, acc=0.5, flags='{"alpha": 0.2}'), row("KD", 1, acc=0.6, flags='{"alpha": 0.5}')]
-    assert cells(tables_of(repro(rows))["table2"], "VKD")["RTE acc"] == "60.00 (1)"
-    rows.append(row("KD", 2, acc=0.5, flags='{"alpha": 0.2, "debiased": false, "memory_learning_rate": null}'))
-    assert cells(tables_of(repro(rows))["table2"], "VKD")["RTE acc"] == "50.00 ± 0.00 (2)"
-
-
-def test_rows_of_a_version_without_a_flag_have_its_default(repro):
-    earlier = {"beta": 1.0, "gamma_m": 0.0, "debiased": False}
-    later = earlier | {"similarity": "cka", "student_memory_init": "random", "memory_learning_rate": None}
-    rows = [row("FSD_ILG", seed, acc=0.6, flags=json.dumps(flags)) for seed, flags in ((1, earlier), (2, earlier), (3, later))]
-    tables = tables_of(repro(rows))
-    assert cells(tables["table2"], "FSD")["RTE acc"] == "60.00 ± 0.00 (3)" and "settings" not in tables
-
-
-def test_rows_whose_flags_are_not_known_are_no_main_settings(repro):
-    flags = [json.dumps({"beta": beta}) for beta in (1.0, 2.0)]
-    rows = [row("FSD_I", seed, acc=0.5, flags=text, run=str(seed)) for seed, text in enumerate([*flags, "", ""])]
-    labels = [line.row for line in tables_of(repro(rows))["settings"].lines]
-    assert labels[0] == "FSD_I" and sorted(labels[1:]) == ["FSD_I, beta 1.0", "FSD_I, settings not known"]
-    with pytest.raises(InputError, match="row 1: flags is no JSON object"):
-        tables_of(repro([row("KD", 1, acc=0.5, flags="abc")]))
-
-
-def test_a_value_of_zero_is_a_value(repro):
-    rows = [row("FSD_ILG", seed, acc=0.6, flags=json.dumps({"beta": 1.0, "gamma_m": gamma_m}), run=f"{seed}{gamma_m}")
-            for seed, gamma_m in ((1, 1e-4), (2, 1e-4), (1, 0.0))]
-    assert [line.row for line in tables_of(repro(rows))["settings"].lines] == ["FSD", "FSD, gamma_m 0.0"]
-
-
-def test_mixed_settings_are_named(repro):
-    runs = read_reproduction(repro([row("KD", 1, acc=0.6), row("KD", 2, acc=0.6)])).runs
-    assert mixed_settings(runs) == []
-    runs["flags"] = ['{"alpha": 0.5}', '{"alpha": 0.7}']
-    assert mixed_settings(runs) == ["Ours: mixed settings. These have runs with different flags: RTE KD (2)."]
-
-
 def test_a_cell_that_was_run_again_counts_once(repro):
     folder = repro([row("KD", 1, acc=0.6), row("KD", 1, acc=0.7, run="again"), row("KD", 2, acc=0.8)])
     assert cells(tables_of(folder)["table2"], "VKD")["RTE acc"] == "75.00 ± 7.07 (2)"
-
-
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("results.csv", "name,age\nBob,3\n", "results.csv:1: its columns are not this program's"),
-    ("results.csv", "task,method,acc\nRTE,KD\n", "results.csv:2: 2 fields instead of 3"),
-    ("results.csv", "task,method,acc\nRTE,KD,high\n", "results.csv: row 1: acc: 'high' is not a finite number"),
-    ("results.csv", "task,method,acc\nRTE,KD,nan\n", "results.csv: row 1: acc: 'nan' is not a finite number"),
-    ("results.csv", "task,method,acc\nTREC,KD,0.5\n", "results.csv: row 1: the task 'TREC' is not of GLUE"),
-    ("results.csv", None, "neither results.csv nor analysis/*.json is in it"),
-    ("failed.json", "{", "failed.json as JSON"),
-    ("failed.json", "[1]", "failed.json does not map cells"),
-    ("chosen.toml", "a = = 1", "chosen.toml is not readable as TOML"),
-    ("analysis/x.json", "{", "analysis/x.json as JSON"),
-    ("analysis/x.json", "[]", "analysis/x.json: its content is missing or damaged"),
-    ("analysis/x.json", '{"task": "RTE"}', "analysis/x.json: its method is missing or damaged"),
-    ("analysis/x.json", json.dumps(analysis("KD", 1, cka={"mean_diagonal": "x"})), "x.json: its cka is missing or damaged"),
-    ("tables/table3.md", "# my table", "tables/table3.md is not of this program"),
-    ("benchmark.json", '{"tables": {}}', "benchmark.json has no table of methods"),
-    ("benchmark.json", "[", "benchmark.json as JSON"),
-    ("benchmark.json", '{"tables": {"methods": [{"size": "s", "method": "KD", "options": "", "ms": 1, "ratio": 0}]}}',
-     "benchmark.json has no table of methods"),
-])
-def test_what_is_wrong_is_told_in_one_line(repro, run_script, name, content, message):
-    folder = repro([row("KD", 1, acc=0.6)])
-    path = folder / name
-    path.parent.mkdir(exist_ok=True)
-    if content is None:
-        path.unlink()
-    else:
-        path.write_text(content)
-    flags = ["--benchmark", path] if name == "benchmark.json" else []
-    ended = run_script("scripts/make_tables.py", "--results", folder, "--output_dir", folder / "tables", *flags)
-    assert ended.status == 2 and len(ended.err.strip().splitlines()) == 1 and message in ended.last_line, ended.err
-    if not name.startswith(("tables/", "benchmark")):
-        assert f"error: --results {folder}: " in ended.err and "--results_file" not in ended.err
-    assert not (folder / "tables/table2.md").exists() and (content is None or path.read_text() == content)
-
-
-def test_a_folder_that_is_not_there(run_script, tmp_path):
-    ended = run_script("scripts/make_tables.py", "--results", tmp_path / "none", "--output_dir", tmp_path / "tables")
-    assert ended.status == 2 and "no such folder" in ended.last_line and not (tmp_path / "tables").exists()
-
-
-def test_settings_of_one_method_stand_beside_each_other(repro):
-    """A flag that a row does not have counts as off."""
-    plain, gram = json.dumps({"beta": 1.0}), json.dumps({"beta": 1.0, "debiased": True, "similarity": "gram"})
-    rows = [row("FSD_I", seed, acc=score, flags=flags, run=f"{flags}{seed}")
-            for flags, scores in ((plain, (0.6, 0.7)), (gram, (0.5,))) for seed, score in enumerate(scores)]
-    analyses = [{"task": "RTE", "method": "FSD_I", "run": f"{gram}0", "seed": 0, "batch_size": 32,
-                 "cka": {"map": [[0.9]], "mean_diagonal": 0.9, "chance_mean_diagonal": 0.8, "shuffled_mean_diagonal": 0.7}}]
-    table = tables_of(repro([*rows, row("KD", 1, acc=0.6)], analyses))["settings"]
-    assert [line.row for line in table.lines] == ["FSD_I", "FSD_I, debiased, similarity gram"]
-    texts = [[text for text, _ in cells] for _, _, cells in table.cells()]
-    assert texts == [["65.00 ± 7.07 (2)", "", ""], ["50.00 (1)", "90.00 (1)", "80.00 (1)"]]
-    assert "settings" not in tables_of(repro(rte_rows()))
 
 
 def test_without_a_single_score_all_tables_are_empty(repro):
@@ -393,11 +238,3 @@ def test_a_table_that_an_earlier_call_wrote_and_this_one_does_not_is_removed(tmp
     with pytest.raises(InputError, match="settings.md is not of this program"):
         write_tables([table], tmp_path)
     assert (tmp_path / "settings.md").read_text().startswith("mine")
-
-
-def test_the_settings_that_the_others_differ_least_from_have_the_name_alone(repro):
-    changes = [{"similarity": "gram"}, {"debiased": True}, {}, {"gamma_m": 1, "normalize_distances": True}]
-    rows = [row("FSD_ILG", 1, acc=0.5, flags=json.dumps({"beta": 1.0, "gamma_m": 0.1} | change), run=str(change))
-            for change in changes]
-    assert [line.row for line in tables_of(repro(rows))["settings"].lines] == [
-        "FSD", "FSD, debiased", "FSD, gamma_m 1, normalize_distances", "FSD, similarity gram"]

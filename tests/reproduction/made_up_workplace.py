@@ -1,5 +1,6 @@
 """A workplace whose runs are made up: rows and files are written by hand, and nothing is trained."""
 
+import csv
 import json
 
 import torch
@@ -11,6 +12,20 @@ from fsd.reproduction.experiment_file import checked
 from fsd.reproduction.plan import Plan
 from fsd.system.files import write_json
 from fsd.system.hashes import tensor_hash
+
+STAGES = [
+    {"method": "KD", "grid": {"alpha": [0.2, 0.5], "num_train_epochs": [2]}, "keep": ["alpha"]},
+    {"method": "FSD_I", "grid": {"beta": [3, 4]}},
+    {"method": "FSD_G", "grid": {"beta": [1], "gamma_m": [0.1, 1]}},
+    {"method": "FSD_G", "grid": {"gamma_m": [{"of": "FSD_G.gamma_m", "times": [0.5, 1, 5]}]}},
+    {"method": "FSD_ILG", "points": [{"beta": 1, "gamma_m": "FSD_G.gamma_m"}], "grid": {"gamma_i": [0.1, 4, "FSD_I.beta"]}},
+]
+CONTENT = {
+    "tasks": ["RTE"], "methods": ["fine-tuning", "KD", "FSD_I", "FSD_G", "FSD_ILG"], "seeds": [1, 2],
+    "settings": {"max_seq_length": 32, "mask_padding": True, "cache_teacher": True}, "memory": {"num_centroid": 3},
+    "stages": STAGES,
+}
+KD_ALONE = {"methods": ["KD"], "stages": STAGES[:1]}
 
 
 class MadeUp:
@@ -76,3 +91,22 @@ def short(cell):
     return "/".join(part.rsplit("-", 1)[0] if "-" in part and not part.startswith(("seed", "held")) and part[-8:].isalnum()
                     and len(part.rsplit("-", 1)[1]) == 8 and part.rsplit("-", 1)[1] != "analysis" else part
                     for part in cell.name.split("/"))
+
+
+def flag(cell, name, at=0):
+    """The value of a flag in a cell's command."""
+    command = cell.commands[at]
+    return command[command.index(f"--{name}") + 1]
+
+
+def finish_first(made_up, name, score=0.5, **options):
+    """Finish the first ready cell whose name starts so."""
+    cell = next(cell for cell in made_up.look(**options).ready if cell.name.startswith(name))
+    made_up.finish(cell, score)
+    return cell
+
+
+def rows(made_up, name):
+    """The rows of a results file, as dictionaries of text."""
+    with open(made_up.folder / name, newline="") as file:
+        return list(csv.DictReader(file))

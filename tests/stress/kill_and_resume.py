@@ -56,7 +56,6 @@ def main():
     # Imported once: every attempt is a fork of this process.
     import fsd.cli.build_memory  # noqa: F401
 
-
     prepare(folder)
     runs = {name: Victim(folder, name) for name in ("teacher", "memory", "student")}
     for run in runs.values():

@@ -1,0 +1,33 @@
+"""Building the memory, stopped and resumed."""
+
+import os
+import signal
+
+import torch
+from safetensors.torch import load_file
+
+from fsd.memory import streaming_kmeans as kmeans
+
+
+def test_a_memory_stopped_in_a_pass_goes_on_after_the_last_whole_one(run_script, toy_glue, rte_teacher, monkeypatch, tmp_path):
+    flags = ["--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE", "--do_lower_case",
+             "--max_seq_length", 24, "--do_train", "--num_centroid", 6, "--resume", "--memory_tolerance", 0,
+             "--memory_num_train_epochs", 4]
+    assert run_script("train_memory.py", *flags, "--output_dir", tmp_path / "alone").status == 0
+    original = kmeans.lloyd_pass
+
+    def stopped_pass(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(kmeans, "lloyd_pass", stopped_pass)
+    stopped = run_script("train_memory.py", *flags, "--output_dir", tmp_path / "out")
+    assert stopped.status == 143 and "--resume goes on after the last whole pass" in stopped.last_line
+    assert "--num_centroid is 5" in run_script(
+        "train_memory.py", *flags, "--output_dir", tmp_path / "out", "--num_centroid", 5).last_line
+    monkeypatch.setattr(kmeans, "lloyd_pass", original)
+    monkeypatch.setattr(kmeans, "mean_pass", None)  # which is not called again
+    assert run_script("train_memory.py", *flags, "--output_dir", tmp_path / "out").status == 0
+    for name, value in load_file(tmp_path / "alone/memory.safetensors").items():
+        assert torch.equal(value, load_file(tmp_path / "out/memory.safetensors")[name]), name
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["memory.safetensors", "training_args.json"]

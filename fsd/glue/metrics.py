@@ -28,6 +28,11 @@ def compute_metrics(task, predictions, labels, split="dev"):
     return {_prefix(task, split) + name: value for name, value in values.items() if name in task.metrics}
 
 
+def is_score(value):
+    """Whether a number can be a metric's value: in [-1, 1], to float64 rounding, or NaN for one that is missing."""
+    return not abs(value) > 1 + 1e-12
+
+
 def majority_metrics(task, labels):
     """The metrics of a constant prediction: the most common class, or the mean of the scores."""
     labels = np.asarray(labels)

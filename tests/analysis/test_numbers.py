@@ -19,6 +19,7 @@ from fsd.method.relations import RELATIONS
 from fsd.models.hub import find_model
 from fsd.models.loading import freeze, load_finetuned
 from fsd.models.tokenizer import load_tokenizer
+from fsd.records.tracking import put_first
 from fsd.system.errors import InputError
 
 RTE, LENGTH, SIZE = find_task("RTE"), 20, 6
@@ -173,6 +174,7 @@ def test_the_restoration_rate_takes_the_teacher_as_the_truth():
 
 def test_the_curves_of_a_run_that_was_resumed(tmp_path):
     for steps in ((2, 4, 6), (4, 8)):  # the second process goes on after step 3
+        put_first(tmp_path)
         with SummaryWriter(str(tmp_path), purge_step=steps[0] if steps[0] > 2 else None) as writer:
             for step in steps:
                 for at, name in enumerate(RELATIONS):

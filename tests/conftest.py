@@ -93,6 +93,31 @@ def rte_teacher(save_bert, tmp_path_factory):
     return save_bert(tmp_path_factory.mktemp("teacher"), "RTE")
 
 
+@pytest.fixture
+def resumable_flags(toy_glue, rte_teacher, tmp_path):
+    """The flags of a small FSD_I run in ``tmp_path / "out"``, which can be stopped and resumed."""
+    return [
+        "--model_name_or_path", rte_teacher, "--data_dir", toy_glue, "--task_name", "RTE", "--do_lower_case", "--copy_teacher",
+        "--per_gpu_train_batch_size", 16, "--max_seq_length", 24, "--output_dir", tmp_path / "out", "--do_train", "--do_eval",
+        "--num_train_epochs", 2, "--learning_rate", "1e-3", "--skip_teacher_eval", "--internal", "--resume", "--save_steps", 4,
+        "--logging_steps", 3, "--evaluate_during_training",
+    ]
+
+
+@pytest.fixture
+def submit(run_script, resumable_flags):
+    """Call ``submit(flags…)``: that run with more flags; a flag given twice counts as last given."""
+    return lambda *flags: run_script("run_glue_intra_inter.py", *resumable_flags, *flags)
+
+
+@pytest.fixture
+def left_alone(submit, tmp_path):
+    """The folder of the same run without a break."""
+    assert submit("--output_dir", tmp_path / "alone", "--run_file", "runs-alone").status == 0
+    (tmp_path / "results.csv").unlink()
+    return tmp_path / "alone"
+
+
 @pytest.fixture(scope="session")
 def memory(rte_teacher, toy_glue, tmp_path_factory):
     """A memory of five centroids of the RTE teacher at length 24, built by the real script in another process."""

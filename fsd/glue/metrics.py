@@ -28,9 +28,10 @@ def compute_metrics(task, predictions, labels, split="dev"):
     return {_prefix(task, split) + name: value for name, value in values.items() if name in task.metrics}
 
 
-def is_score(value):
-    """Whether a number can be a metric's value: in [-1, 1], to float64 rounding, or NaN for one that is missing."""
-    return not abs(value) > 1 + 1e-12
+def check_score(value, where):
+    """Raise an ``InputError``, starting with ``where``, for a number outside [-1, 1], to float64 rounding; NaN passes."""
+    if abs(value) > 1 + 1e-12:
+        raise InputError(f"{where} is {value:g}; a score is a fraction, as 0.425 for 42.5 %; correct it, or remove the row")
 
 
 def majority_metrics(task, labels):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas
 
-from fsd.glue.metrics import is_score, main_metric
+from fsd.glue.metrics import check_score, main_metric
 from fsd.glue.task_file import is_task_name
 from fsd.glue.tasks import METRIC_NAMES, TASKS, find_task, plain_name
 from fsd.method.relations import RELATIONS
@@ -129,9 +129,8 @@ def read_runs(path):
             raise InputError(f"{path}: row {at}: role is {row['role']!r}; write student or teacher, or remove the row")
         for name in NUMBERS:
             values[name] = _number(values[name], f"{path}: row {at}: {name}")
-            if name in METRIC_NAMES and not is_score(values[name]):
-                raise InputError(f"{path}: row {at}: {name} is {row[name]}; a score is a fraction, as 0.425 for 42.5 %; correct "
-                                 "it, or remove the row")
+            if name in METRIC_NAMES:
+                check_score(values[name], f"{path}: row {at}: {name}")
         values["score"] = values[_main_metric(row, values["task"], f"{path}: row {at}")]
         kept.append(values | ({"method": "teacher"} if row["role"] == "teacher" else {}))
     return pandas.DataFrame(kept, columns=RUN_COLUMNS).drop_duplicates(CELL, keep="last", ignore_index=True)

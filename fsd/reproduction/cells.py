@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from fsd.glue.metrics import is_score, main_metric
+from fsd.glue.metrics import check_score, main_metric
 from fsd.glue.tasks import find_task
 from fsd.memory.student_memory import STUDENT_FILE
 from fsd.memory.teacher_memory import TEACHER_FILE
@@ -247,14 +247,15 @@ def score_of(row, path):
         InputError: it is no score.
     """
     name = main_metric_of(row["task"])
-    where = f"{path}: {row['method']} on {row['task']}, {row['output_dir']}: {name} is {row[name]!r}"
+    where = f"{path}: {row['method']} on {row['task']}, {row['output_dir']}: {name}"
     try:
         score = float(row[name] or "nan")
     except ValueError as error:
-        raise InputError(f"{where}, not a number; correct it, or remove the row") from error
-    if math.isfinite(score) and not is_score(score):
-        raise InputError(f"{where}; a score is a fraction, as 0.425 for 42.5 %; correct it, or remove the row")
-    return score if math.isfinite(score) else -math.inf
+        raise InputError(f"{where} is {row[name]!r}, not a number; correct it, or remove the row") from error
+    if not math.isfinite(score):
+        return -math.inf
+    check_score(score, where)
+    return score
 
 
 def _short_hash(method, flags):

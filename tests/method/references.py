@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from fsd.method import global_structure
 from fsd.method.global_structure import global_inter_feature_terms, memory_products
 
 FLOOR = 1e-8
@@ -115,3 +116,9 @@ def reference_global(student, teacher, student_memory, teacher_memory):
 
 def global_terms(student, teacher, student_memory, teacher_memory):
     return global_inter_feature_terms(student, teacher, memory_products(student_memory), memory_products(teacher_memory))
+
+
+def take_two_chunks(monkeypatch):
+    """Ten columns and four rows at once, so that 18 features and 7 centroids take two chunks."""
+    monkeypatch.setattr(global_structure, "CPU_COLUMNS", 10)
+    monkeypatch.setattr(global_structure, "GRAM_ROWS", 4)

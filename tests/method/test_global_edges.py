@@ -20,21 +20,16 @@ from references import (
     reference_intra,
     reference_local,
     reference_relations,
+    take_two_chunks,
 )
 
-from fsd.method import global_structure
-from fsd.method.global_structure import (
-    feature_products,
-    memory_products,
-)
+from fsd.method.global_structure import feature_products, memory_products
 from fsd.method.losses import intra_feature_loss, local_inter_feature_loss
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    """Ten columns and four rows at once, so that 18 features and 7 centroids take two chunks."""
-    monkeypatch.setattr(global_structure, "CPU_COLUMNS", 10)
-    monkeypatch.setattr(global_structure, "GRAM_ROWS", 4)
+    take_two_chunks(monkeypatch)
 
 
 def test_large_common_offset_in_float32():

@@ -23,6 +23,7 @@ from references import (
     reference_flat,
     reference_global,
     reference_relations,
+    take_two_chunks,
 )
 from torch.nn import functional
 
@@ -37,9 +38,7 @@ from fsd.method.losses import zero_padding
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    """Ten columns and four rows at once, so that 18 features and 7 centroids take two chunks."""
-    monkeypatch.setattr(global_structure, "CPU_COLUMNS", 10)
-    monkeypatch.setattr(global_structure, "GRAM_ROWS", 4)
+    take_two_chunks(monkeypatch)
 
 
 gradcheck = partial(torch.autograd.gradcheck, fast_mode=True)  # along random directions; the slow way takes seconds

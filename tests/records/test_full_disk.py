@@ -5,30 +5,11 @@ import signal
 from contextlib import contextmanager
 
 import pytest
-from resumable import assert_same_results, resumable_command, stop_in_step
+from resumable import assert_same_results, stop_in_step
 
 from fsd.records.tracking import Tracker
 from fsd.system.errors import InputError
 from fsd.system.logs import start_logging
-
-
-@pytest.fixture
-def command(toy_glue, rte_teacher, tmp_path):
-    return resumable_command(rte_teacher, toy_glue, tmp_path / "out")
-
-
-@pytest.fixture
-def submit(run_script, command):
-    """Call ``submit(flags…)``: runs the command with more flags; a flag given twice counts as last given."""
-    return lambda *flags: run_script("run_glue_intra_inter.py", *command, *flags)
-
-
-@pytest.fixture
-def left_alone(submit, tmp_path):
-    """The folder of the same run without a break."""
-    assert submit("--output_dir", tmp_path / "alone", "--run_file", "runs-alone").status == 0
-    (tmp_path / "results.csv").unlink()
-    return tmp_path / "alone"
 
 
 @contextmanager

@@ -10,31 +10,12 @@ import sys
 
 import pytest
 from conftest import ROOT
-from resumable import assert_same_results, resumable_command, stop_in_step
+from resumable import assert_same_results, stop_in_step
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fsd.records.resuming import locked_output_dir
 
 STEPS = 10  # 70 examples in 16s are 5 batches, two epochs
-
-
-@pytest.fixture
-def command(toy_glue, rte_teacher, tmp_path):
-    return resumable_command(rte_teacher, toy_glue, tmp_path / "out")
-
-
-@pytest.fixture
-def submit(run_script, command):
-    """Call ``submit(flags…)``: runs the command with more flags; a flag given twice counts as last given."""
-    return lambda *flags: run_script("run_glue_intra_inter.py", *command, *flags)
-
-
-@pytest.fixture
-def left_alone(submit, tmp_path):
-    """The folder of the same run without a break."""
-    assert submit("--output_dir", tmp_path / "alone", "--run_file", "runs-alone").status == 0
-    (tmp_path / "results.csv").unlink()
-    return tmp_path / "alone"
 
 
 def rows(tmp_path):
@@ -118,13 +99,13 @@ def test_other_settings_with_overwriting_begin_anew(submit, monkeypatch, tmp_pat
     assert not (tmp_path / "out/checkpoint-1").exists()
 
 
-def test_a_named_checkpoint_is_gone_on_from(submit, command, run_script, left_alone, tmp_path):
+def test_a_named_checkpoint_is_gone_on_from(submit, resumable_flags, run_script, left_alone, tmp_path):
     assert submit("--save_total_limit", 5).status == 0
     out = tmp_path / "out"
     assert sorted(path.name for path in out.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-8"]
     (scored,) = rows(tmp_path)
     (tmp_path / "results.csv").write_text((tmp_path / "results.csv").read_text().replace(scored["acc"], "0.125"))
-    rewound = run_script("run_glue_intra_inter.py", *(flag for flag in command if flag != "--resume"),
+    rewound = run_script("run_glue_intra_inter.py", *(flag for flag in resumable_flags if flag != "--resume"),
                          "--student_model_name_or_path", out / "checkpoint-4")
     assert rewound.status == 0 and f"goes on from {out}/checkpoint-4" in rewound.err
     assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-8"]
@@ -137,7 +118,7 @@ def test_a_named_checkpoint_is_gone_on_from(submit, command, run_script, left_al
     assert len(rows(tmp_path)) == 2
 
 
-def test_a_copied_folder_is_a_run_of_its_own(submit, command, run_script, left_alone, monkeypatch, tmp_path):
+def test_a_copied_folder_is_a_run_of_its_own(submit, resumable_flags, run_script, left_alone, monkeypatch, tmp_path):
     first, second, third = (tmp_path / name for name in ("out", "second", "third"))
     stop_in_step(monkeypatch, 6, signal.SIGTERM)
     assert submit("--student_model_name_or_path", first).status == 143
@@ -148,7 +129,7 @@ def test_a_copied_folder_is_a_run_of_its_own(submit, command, run_script, left_a
     assert submit("--output_dir", second, "--student_model_name_or_path", second).status == 143
     ended = submit("--output_dir", second, "--student_model_name_or_path", second)
     assert ended.status == 0 and f"goes on from {second}/checkpoint-7" in ended.err
-    rewound = run_script("run_glue_intra_inter.py", *(flag for flag in command if flag != "--resume"),
+    rewound = run_script("run_glue_intra_inter.py", *(flag for flag in resumable_flags if flag != "--resume"),
                          "--output_dir", third, "--student_model_name_or_path", third / "checkpoint-8")
     assert rewound.status == 0 and f"goes on from {third}/checkpoint-8" in rewound.err
     records = [json.loads((folder / "training_args.json").read_text()) for folder in (first, second, third)]
@@ -217,11 +198,11 @@ def test_an_output_folder_serves_one_run_at_a_time(submit, tmp_path):
     assert submit("--max_steps", 1).status == 0
 
 
-def test_runs_side_by_side_share_data_caches_and_results(command, toy_glue, tmp_path):
+def test_runs_side_by_side_share_data_caches_and_results(resumable_flags, toy_glue, tmp_path):
     data = shutil.copytree(toy_glue / "RTE", tmp_path / "RTE", ignore=shutil.ignore_patterns("cached*"))
     runs = [
         subprocess.Popen(
-            list(map(str, [sys.executable, ROOT / "run_glue_intra_inter.py", *command, "--data_dir", data, "--output_dir",
+            list(map(str, [sys.executable, ROOT / "run_glue_intra_inter.py", *resumable_flags, "--data_dir", data, "--output_dir",
                            tmp_path / name, "--cache_teacher", tmp_path / "cache", "--max_steps", 2])),
             cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
         )

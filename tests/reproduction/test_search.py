@@ -124,7 +124,7 @@ def test_narrowing_to_a_method_pulls_in_the_stages_that_it_depends_on(made_up):
     assert {row["seed"] for row in rows(made_up, "search.csv") if row["role"] == "student"} == {"1"}  # the experiment's first
 
 
-@pytest.mark.parametrize(("score", "words"), [("0,5", "'0,5', not a number"), ("62.5", "'62.5'; a score is a fraction")])
+@pytest.mark.parametrize(("score", "words"), [("0,5", "'0,5', not a number"), ("62.5", "62.5; a score is a fraction")])
 def test_a_score_that_cannot_be_one_is_told(made_up, score, words):
     finish_first(made_up, "held-out", **KD_ALONE)
     finish_first(made_up, "search/RTE/teacher", **KD_ALONE)

@@ -1,6 +1,5 @@
 """The hours that are left, from the rates of made-up rows."""
 
-
 import pytest
 from made_up_workplace import CONTENT, KD_ALONE, MadeUp
 

@@ -6,7 +6,6 @@ import subprocess
 import pytest
 from conftest import ROOT
 
-# macOS has bash 3.2 and BSD tools. They are not at hand here, so these tests read the scripts.
 NOT_ON_MACOS = {
     "case conversion": r"\$\{\w+(\[[^]]*\])?(\^|,)",
     "${name@Q}": r"\$\{\w+(\[[^]]*\])?@[A-Za-z]\}",

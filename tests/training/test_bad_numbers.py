@@ -1,23 +1,10 @@
 """Numbers that are not finite: the step is left out, and the run ends with the examples of the batch."""
 
-
 import pytest
 import torch
-from resumable import resumable_command
 from safetensors.torch import load_file
 
 from fsd.training import update
-
-
-@pytest.fixture
-def command(toy_glue, rte_teacher, tmp_path):
-    return resumable_command(rte_teacher, toy_glue, tmp_path / "out")
-
-
-@pytest.fixture
-def submit(run_script, command):
-    """Call ``submit(flags…)``: runs the command with more flags; a flag given twice counts as last given."""
-    return lambda *flags: run_script("run_glue_intra_inter.py", *command, *flags)
 
 
 @pytest.fixture

@@ -35,8 +35,7 @@ def test_the_teacher_gets_no_gradient(mask_padding):
     memory = StudentMemory(5, 6, 4, seed=0)
     student_memory = memory.centroids
     run = Run(
-        find_task("RTE"), settings=settings, output_dir=None,
-        objective=objective,
+        find_task("RTE"), settings=settings, output_dir=None, objective=objective,
         device=torch.device("cpu"), tokenizer=None, student=student, train_set=train_set, dev_sets=[], teacher=teacher,
         student_memory=memory,
         teacher_memory=global_structure.memory_products(torch.randn(5, 6 * 8)),

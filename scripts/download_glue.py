@@ -98,7 +98,7 @@ def download(url, path):
                     file.write(block)
                     bar.update(len(block))
     except urllib.error.HTTPError as error:
-        raise InputError(f"{url}: the server answers {error.code} {error.reason}") from error
+        raise InputError(f"{url}: the server answers {error.code} {error.reason}; take the files from --source hub") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(f"{url}: {reason}; check the network, or take the files from --source hub") from error

@@ -39,7 +39,7 @@ def hidden_states(model, batch, layers, mask_padding=False):
     mask = batch["attention_mask"] if mask_padding else None
     states = [zero_padding(states[layer], mask) for layer in layers]
     if not all(bool(torch.isfinite(state).all()) for state in states):
-        raise InputError("a model's hidden states are NaN or infinite: it has diverged, train it again")
+        raise InputError(f"{model.name_or_path}: its hidden states are NaN or infinite; it has diverged, train it again")
     return states
 
 

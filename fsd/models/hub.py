@@ -7,7 +7,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsd.system.errors import InputError
+from fsd.system.errors import InputError, first_line
 
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -43,7 +43,7 @@ def find_model(name, flag, cache_dir=None):
         return ModelSource(flag, str(name), _downloaded(str(name), cache_dir))
     except Exception as error:  # many classes, from invalid names to broken connections
         raise InputError(
-            f"{flag} {name}: there is no such folder, and the hub has no such model or cannot be reached; check the name"
+            f"{flag} {name}: there is no such folder, and the hub gives no such model ({first_line(error)}); check the name"
         ) from error
 
 

@@ -95,7 +95,8 @@ def build_student(teacher, teacher_source, task, tokenizer, max_seq_length, seed
                          f"the flag out, or name a model of the kind {own} with --model_name_or_path_for_copy")
     copied = copy_matching(student, source, missing)
     if not copied:
-        raise InputError(f"--copy_teacher: no parameter of {copy_source.name} matches the student's in name and shape")
+        raise InputError(f"--copy_teacher: no parameter of {copy_source.name} matches the student's in name and shape; "
+                         "leave the flag out, or name another model with --model_name_or_path_for_copy")
     return Start(student, copy_source.name, names - copied)
 
 

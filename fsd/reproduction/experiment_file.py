@@ -1,5 +1,6 @@
 """Reading experiment files; whatever is wrong in one is told before anything runs."""
 
+import difflib
 import re
 import tomllib
 from math import prod
@@ -227,4 +228,6 @@ def refuse_unknown(table, known, where):
     if not isinstance(table, dict):
         raise InputError(f"{where} is not a table")
     if unknown := [key for key in table if key not in known]:
-        raise InputError(f"{where}: unknown key {unknown[0]!r}")
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        remedy = f"did you mean {close[0]!r}?" if close else f"the keys are {', '.join(sorted(known))}"
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; {remedy}")

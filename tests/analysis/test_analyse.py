@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
+from safetensors.torch import load_file, save_file
 
 from fsd.glue.tasks import TASKS
 
@@ -197,3 +198,11 @@ def test_arguments_are_known_to_be_good_before_anything_heavy_is_imported(toy_gl
     environment = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout == "0\n2\n", done.stderr
+
+
+def test_a_student_that_has_diverged_is_named(refused, rte_teacher, untrained, tmp_path):
+    diverged = shutil.copytree(untrained, tmp_path / "diverged")
+    weights = load_file(diverged / "model.safetensors")
+    weights["bert.encoder.layer.0.output.dense.weight"].fill_(1e38)
+    save_file(weights, diverged / "model.safetensors", metadata={"format": "pt"})
+    assert f"{diverged}: its hidden states are NaN or infinite" in refused(rte_teacher, diverged)

@@ -69,7 +69,7 @@ def test_a_name_of_the_hub_is_its_downloaded_folder_or_told_missing(copied_teach
     (repository / "refs/main").write_text("abc")
     source = find_model("some/bert", "--model_name_or_path", tmp_path / "hub")
     assert source.folder == repository / "snapshots/abc" and str(source) == "--model_name_or_path some/bert"
-    with pytest.raises(InputError, match="--model_name_or_path some/other: there is no such folder"):
+    with pytest.raises(InputError, match="some/other: there is no such folder, and the hub gives no such model \\(.+\\); check"):
         find_model("some/other", "--model_name_or_path", tmp_path / "hub")
 
 

@@ -182,3 +182,9 @@ def test_a_student_without_layers_is_refused(build, save_bert, tmp_path):
     folder = save_bert(tmp_path / "shallow", "RTE", layers=1)
     with pytest.raises(InputError, match="--student_config_name"):
         build(teacher=folder)
+
+
+def test_a_model_with_nothing_to_copy_is_refused(build, save_bert, tmp_path):
+    wide = save_bert(tmp_path / "wide", "MNLI", width=32)
+    with pytest.raises(InputError, match="no parameter of .*/wide matches .*; leave the flag out, or name another model"):
+        build(copy=wide)

@@ -28,7 +28,7 @@ def read(tmp_path):
 
 BAD = {
     "no TOML": ("tasks = [", "TOML"),
-    "an unknown key": (HEAD + "sedes = [1]", "'sedes'"),
+    "an unknown key": (HEAD + "sedes = [1]", "'sedes'; did you mean 'seeds'?"),
     "no tasks": (HEAD.replace("tasks", "#"), "tasks is missing"),
     "empty tasks": (HEAD.replace('["RTE", "STS-B"]', "[]"), "tasks is missing, empty"),
     "tasks that are numbers": (HEAD.replace('["RTE", "STS-B"]', "[1]"), "not a list of names"),
@@ -104,7 +104,7 @@ BAD = {
     "multiples of a name": (
         HEAD + FSD_I + "grid = {similarity = ['gram']}\n" + FSD_I + "grid = {beta = [{of = 'FSD_I.similarity', times = [3.5]}]}",
         "FSD_I.similarity is not a number"),
-    "a finer grid with an unknown key": (HEAD + KD + "grid = {alpha = [{of = 'KD.alpha', time = [1]}]}", "'time'"),
+    "a finer grid with an unknown key": (HEAD + KD + "grid = {alpha = [{of = 'KD.alpha', time = [1]}]}", "'time'; did"),
     "a finer grid that leaves the range":
         (HEAD + KD + "grid = {alpha = [0.5]}\n" + KD + "grid = {alpha = [{of = 'KD.alpha', times = [3, 4]}]}", "out of range"),
     "a huge grid":

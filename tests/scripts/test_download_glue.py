@@ -225,7 +225,7 @@ def break_compression(server):
 
 @pytest.mark.parametrize("harm, reason", [
     (break_compression, "RTE.zip: not a whole zip archive"),
-    (break_not_found, "RTE.zip: the server answers 404"),
+    (break_not_found, "RTE.zip: the server answers 404 Not Found; take the files from --source hub"),
     (break_truncated_zip, "RTE.zip: not a whole zip archive"),
     (break_garbage, "RTE.zip: not a whole zip archive"),
     (break_connection, "RTE.zip: the connection broke after"),

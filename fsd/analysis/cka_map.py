@@ -3,10 +3,9 @@
 import torch
 
 from fsd.analysis.features import hidden_states, mini_batches, penultimate
-from fsd.method.chance import gram_chance
+from fsd.method.chance import gram_chance, shuffled_cka
 from fsd.method.cka import centered_gram, gram_cka
 from fsd.system.logs import progress_bar
-from fsd.system.random_streams import stream_seed
 
 
 def heat_map(teacher, student, dataset, batch_size, max_batches, mask_padding=False):
@@ -22,9 +21,8 @@ def heat_map(teacher, student, dataset, batch_size, max_batches, mask_padding=Fa
 
     Returns:
         {"map": n lists of n numbers, "mean_diagonal", "shuffled_mean_diagonal", "chance_mean_diagonal"}. ``map[i][j]``
-        compares mini-batch i of the teacher with mini-batch j of the student. The last two are chance levels. For the first
-        of them, the student's examples are permuted within each mini-batch, by a fixed seed; the other is
-        :func:`fsd.chance_cka`'s.
+        compares mini-batch i of the teacher with mini-batch j of the student. The last two are chance levels: that of
+        :func:`fsd.method.chance.shuffled_cka`, and that of :func:`fsd.chance_cka`.
 
     Source: the paper's Figures 4 and 7, Table 6; the chance levels are ours.
     """
@@ -37,16 +35,8 @@ def heat_map(teacher, student, dataset, batch_size, max_batches, mask_padding=Fa
             grams.append(centered_gram(hidden.flatten(1)).double().cpu())
     teacher_grams, student_grams = torch.stack(teacher_grams), torch.stack(student_grams)
     values = torch.stack([gram_cka(row, student_grams) for row in teacher_grams])
-    shuffled = gram_cka(teacher_grams, permuted(student_grams))
     return {
         "map": values.tolist(), "mean_diagonal": values.diagonal().mean().item(),
-        "shuffled_mean_diagonal": shuffled.mean().item(),
+        "shuffled_mean_diagonal": shuffled_cka(teacher_grams, student_grams).mean().item(),
         "chance_mean_diagonal": gram_chance(teacher_grams, student_grams).mean().item(),
     }
-
-
-def permuted(grams):
-    """The Gram matrices [n, B, B] with the items of each in another order, drawn from a fixed seed."""
-    generator = torch.Generator().manual_seed(stream_seed(0, "shuffled pairs"))
-    orders = [torch.randperm(grams.shape[-1], generator=generator) for _ in grams]
-    return torch.stack([gram[order][:, order] for gram, order in zip(grams, orders, strict=True)])

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import precision_recall_fscore_support
 from torch.utils.tensorboard import SummaryWriter
 
-from fsd.analysis.cka_map import heat_map, permuted
+from fsd.analysis.cka_map import heat_map
 from fsd.analysis.curves import read_curves
 from fsd.analysis.restoration import restoration
 from fsd.analysis.structures import layers_and_relations
@@ -89,16 +89,13 @@ def test_only_full_mini_batches_are_in_the_heat_map(pair):
     assert np.shape(heat_map(teacher, student, dev, SIZE, 99)["map"]) == (6, 6)  # 40 examples
 
 
-def test_the_shuffled_level_permutes_each_mini_batch_by_a_fixed_seed(pair):
+def test_the_shuffled_level_is_always_the_same(pair):
     teacher, _, dev = pair
     found = heat_map(teacher, teacher, dev, SIZE, 6)
     assert np.allclose(np.diagonal(found["map"]), 1)
     assert found["shuffled_mean_diagonal"] < 0.9
     torch.rand(3)
     assert found == heat_map(teacher, teacher, dev, SIZE, 6)
-    (gram,) = permuted(torch.tensor([[[0.0, 1, 2], [1, 3, 4], [2, 4, 5]]]))
-    assert torch.equal(gram, gram.T) and sorted(gram.diagonal().tolist()) == [0, 3, 5]
-    assert sorted(gram.flatten().tolist()) == [0, 1, 1, 2, 2, 3, 4, 4, 5]
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -6,18 +6,16 @@ import numpy as np
 def restoration(task, teacher, student):
     """Precision, recall and F1 of the student's predictions with the teacher's as the truth, and how often they agree.
 
-    With two classes, the second is the positive one. With more, as on MNLI, the three numbers are the unweighted means over the
-    classes that either side predicts.
+    The task has classes. With two, the second is the positive one. With more, as on MNLI, the three numbers are the unweighted
+    means over the classes that either side predicts.
     A number whose denominator is zero is 0.
 
     Args:
         teacher, student: predicted class ids [N] of the same examples.
 
     Returns:
-        {"precision", "recall", "f1", "agreement"}, each in [0, 1]; None for a regression task.
+        {"precision", "recall", "f1", "agreement"}, each in [0, 1].
     """
-    if task.regression:
-        return None
     from sklearn.metrics import precision_recall_fscore_support
 
     average = "binary" if len(task.labels) == 2 else "macro"

@@ -240,9 +240,8 @@ def memory_parser(description):
         help="stop early when a pass lowers the inertia by at most this share")
     group.add_argument("--feature_cache_gb", type=number(float, 0), default=4.0,
         help="keep features that fit in this many GB, so that the teacher runs only once; raise it if there is room")
-    group.add_argument("--per_gpu_train_batch_size", type=number(int, 1), default=8, help="examples per batch and process")
-    group.add_argument("--per_gpu_memory_train_batch_size", type=number(int, 1),
-        help="the same; replaces --per_gpu_train_batch_size")
+    group.add_argument("--per_gpu_train_batch_size", "--per_gpu_memory_train_batch_size", type=number(int, 1), default=8,
+        help="examples per batch and process")
     group.add_argument("--mask_padding", action="store_true", help=MASK_PADDING_HELP)
     add_seed_argument(group)
     add_data_arguments(parser)

@@ -70,10 +70,9 @@ def cluster_features(args, task, device, tokenizer, teacher, contents, dataset, 
     """Run the passes that are still to do, and write the memory."""
     width, depth = teacher.config.hidden_size, teacher.config.num_hidden_layers
     layer = layer_pairs(depth, 1)[0][0]
-    batch_size = args.per_gpu_memory_train_batch_size or args.per_gpu_train_batch_size
     plan = Plan(
         len(dataset), args.max_seq_length * width, args.num_centroid, args.memory_num_train_epochs,
-        args.feature_cache_gb * 1e9, batch_size=batch_size,
+        args.feature_cache_gb * 1e9, batch_size=args.per_gpu_train_batch_size,
     )
     logger.info("memory of %s on %s; %s", task.name, describe_device(device), describe_versions())
     logger.info("teacher: %s, hidden states %d of %d layers of width %d; length %d, %s", args.model_name_or_path, layer,
@@ -83,7 +82,7 @@ def cluster_features(args, task, device, tokenizer, teacher, contents, dataset, 
     if path := kind_of(teacher.config).layers:
         del encoder.get_submodule(path)[layer:]  # hidden_states[layer] needs no later ones
     features = TeacherFeatures(
-        encoder, dataset.to(device), batch_size, args.mask_padding, tracker, args.logging_steps, layer
+        encoder, dataset.to(device), args.per_gpu_train_batch_size, args.mask_padding, tracker, args.logging_steps, layer
     )
     began, state_file = time.perf_counter(), Path(args.output_dir) / STATE_FILE
     try:
@@ -92,6 +91,8 @@ def cluster_features(args, task, device, tokenizer, teacher, contents, dataset, 
             log=lambda report: report_pass(report, tracker), examples=features.examples, state_file=state_file,
         )
     except Stopped as stopped:
+        if stopped.waiting:
+            raise
         goes_on = "goes on after the last whole pass" if state_file.exists() else "begins anew"
         raise Stopped(stopped.number, f": the same command with --resume {goes_on}") from None
     if not is_main_process():

@@ -93,7 +93,7 @@ def check_teacher_flags(args, needs_teacher):
 def parse_memory(parser):
     """Parse and check the command line of ``train_memory.py``."""
     args = parser.parse_args()
-    warn_of_flags_without_effect(args, "local_rank", "num_train_epochs", "save_steps")
+    drop_flags_without_effect(args, "local_rank", "num_train_epochs", "save_steps")
     check_data(args, train=True)
     check_outputs(args)
     check_models(args)
@@ -118,7 +118,7 @@ def parse_analysis(parser):
 def parse_run(parser):
     """Parse and check all flags except the models, which may need downloads and so are checked last."""
     args = parser.parse_args()
-    warn_of_flags_without_effect(args, "local_rank")
+    drop_flags_without_effect(args, "local_rank")
     check_data(args, args.do_train, args.do_train or args.do_eval, args.do_predict)
     if not (args.do_train or args.do_eval or args.do_predict):
         raise InputError("nothing to do: give --do_train, --do_eval or --do_predict")
@@ -156,11 +156,12 @@ def check_training_flags(args):
         raise InputError("--group_by_length needs --mask_padding: at full length it would gain nothing")
 
 
-def warn_of_flags_without_effect(args, *names):
-    """Warn about each of these flags that is set."""
+def drop_flags_without_effect(args, *names):
+    """Take these flags out of ``args``, and warn about each that is set."""
     for name in names:
         if getattr(args, name) is not None and is_main_process():
             say(f"warning: --{name} has no effect; it is accepted only for compatibility")
+        delattr(args, name)
 
 
 def check_data(args, train=False, dev=False, test=False):
@@ -168,7 +169,7 @@ def check_data(args, train=False, dev=False, test=False):
     task = named_task(args)
     find_task_folder(task, args.data_dir)
     if test and not task.test_splits:
-        raise InputError(f"--do_predict: --task_file {args.task_file} names no test file; name one there")
+        raise InputError(f"--do_predict: --task_file {args.task_file} names no test file; name one there, or leave the flag out")
     splits = ["train"] * train + list(task.dev_splits) * dev
     splits += [split for split in task.test_splits if test and split != "ax"]
     for split in splits:

@@ -78,6 +78,8 @@ def tokenizer_hash(tokenizer):
 
 def _check_tokenizer(task, tokenizer, max_seq_length):
     special = tokenizer.num_special_tokens_to_add(pair=task.pair)
+    if special < 2:
+        raise InputError("the tokenizer puts no [CLS] and [SEP] around a text; name an encoder's tokenizer with --tokenizer_name")
     if max_seq_length < special + len(task.text_columns):
         raise InputError(f"--max_seq_length {max_seq_length} leaves no room for text beside {special} special tokens")
 

@@ -136,9 +136,9 @@ def label_order(task, id2label):
     case, with "-" or " " for "_". Returns None if the model has no names (LABEL_0 or 0, ...) or the task is regression.
     InputError if the names are not those of this task.
     """
-    names = {int(at): plain_label(name) for at, name in id2label.items()}
     if task.regression:
         return None
+    names = {int(at): plain_label(name) for at, name in id2label.items()}
     for known in (list(map(plain_label, task.labels)), list(map(plain_label, task.file_labels))):
         if sorted(names.values()) == sorted(known) and sorted(names) == list(range(len(known))):
             at_name = {name: at for at, name in names.items()}

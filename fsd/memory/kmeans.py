@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from fsd.system.errors import InputError
 from fsd.system.logs import progress_bar
 from fsd.system.random_streams import stream_seed
 
@@ -22,6 +23,9 @@ def cluster_points(points, num_clusters, seed):
 
     Returns:
         assignment [N] without empty clusters, and its inertia: the sum of squared distances to the centroids.
+
+    Raises:
+        InputError: no start has a finite inertia.
     """
     points -= points.mean(dim=0)
     squared_norms = torch.linalg.vector_norm(points, dim=1).square()
@@ -35,6 +39,8 @@ def cluster_points(points, num_clusters, seed):
             centroids, _, inertia = converge(sample, sample_norms, centroids, bar)
         if inertia < best_inertia:
             best_centroids, best_inertia = centroids, inertia
+    if best_centroids is None:
+        raise InputError("--model_name_or_path: the teacher's features are too large for float32; name another teacher")
     with progress_bar(desc="all examples", unit="step", leave=False) as bar:
         _, assignment, inertia = converge(points, squared_norms, best_centroids, bar)
     return assignment, inertia

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from fsd.method.cka import at_least_float32, centered_gram
-from fsd.method.losses import zero_padding
+from fsd.method.losses import as_loss, zero_padding
 from fsd.method.relations import pairwise_distances
 from fsd.method.shapes import check_pair
 
@@ -74,7 +74,7 @@ def rkd_losses(student_features, teacher_features, mask=None, names=("distance",
             centered_gram(zero_padding(features, mask).flatten(1).double()) for features in (student_features, teacher_features)
         )
         losses = {name: F.smooth_l1_loss(relations[name](student), relations[name](teacher)) for name in names}
-        return {name: loss.to(at_least_float32(student_features).dtype) for name, loss in losses.items()}
+        return {name: as_loss(loss, student_features) for name, loss in losses.items()}
 
 
 def attention_loss(student_attention, teacher_attention, mask=None):

@@ -98,7 +98,9 @@ def global_inter_feature_loss(
     student_features, teacher_features, student_memory, teacher_memory, gamma_m, mask=None, debiased=False, similarity="cka",
     normalize_distances=False,
 ):
-    """L_G = γ_m · distance + (1 − γ_m) · cosine + memory CKA. It has first derivatives alone, and none by ``torch.func``.
+    """L_G = γ_m · distance + (1 − γ_m) · cosine − log(CKA of the memories + 1e-8).
+
+    Second derivatives and ``torch.func`` are not supported.
 
     Args:
         student_features, teacher_features: [B, S, d] or [B, P].
@@ -140,7 +142,7 @@ def _same_precision(side, features, memory, may_be_shorter):
         raise TypeError(f"the {side} memory is a tensor, such as the centroids of a memory, not {type(memory).__name__}")
     width, full = features.shape[1:].numel(), memory.shape[1:].numel()
     if width < full and not may_be_shorter:
-        remedy = "pad the examples to the memory's length, or give the mask"
+        remedy = "pad the examples to the memory's length, give the mask, or take the memory of this model"
         raise ValueError(f"{side} features of width {width} beside a memory of width {full}: {remedy}")
     precision = torch.promote_types(features.dtype, memory.dtype)
     return features.to(precision), memory.to(precision)
@@ -153,7 +155,7 @@ def _relations(features, memory):
     # Undo the shift without a second product: F·M = (F − o)·(M − o) + F·o + (M − o)·o.
     inner = products.products + products.feature_offsets[:, None] + products.offsets
     norms = products.feature_norms[:, None] * products.norms
-    cosines = torch.where(norms > 0, inner / torch.where(norms > 0, norms, 1), 0)
+    cosines = torch.where(norms > 0, inner / _nonzero(norms), 0)
     return safe_sqrt(squared_distances), cosines, products.gram
 
 
@@ -162,7 +164,7 @@ def feature_products(features, memory):
     features = at_least_float32(features).flatten(1)
     width = memory.centroids.shape[1]
     if features.shape[1] > width:
-        remedy = "its examples are shorter, or it is another model's"
+        remedy = "cut the examples to the memory's length, or take the memory of this model"
         raise ValueError(f"features of width {features.shape[1]} beside a memory of width {width}: {remedy}")
     is_trained = memory.gram is None
     products = FeatureProducts(*_Products.apply(features, memory.centroids, is_trained, memory.spare))

@@ -2,8 +2,9 @@
 
 import torch
 
-from fsd.method.cka import at_least_float32, centered_gram, gram, masked_centered_gram
-from fsd.method.losses import zero_padding
+from fsd.method.cka import gram
+from fsd.method.losses import as_loss, zero_padding
+from fsd.method.similarity import structure_gram
 
 METRICS = ("euclidean", "cosine")
 RELATIONS = tuple(f"{place}_{metric}" for place in ("inter", "intra") for metric in METRICS)
@@ -19,7 +20,7 @@ def relation_difference(student, teacher, metric, mask=None):
         mask: [..., N], nonzero where an item counts; the mean is then over the pairs of these (0 without any). None counts all.
 
     Returns:
-        [...], in float32 or the inputs' higher precision.
+        [...], in float32 or the student's higher precision.
 
     Raises:
         ValueError: another metric, the inputs differ in more than their widths, or the mask is not [..., N] as they are.
@@ -41,7 +42,7 @@ def relation_difference(student, teacher, metric, mask=None):
             mean = difference.sum(dim=(-2, -1)) / real.sum(dim=-1).clamp(min=1).square()
         else:
             mean = difference.mean(dim=(-2, -1))
-        return mean.to(at_least_float32(student).dtype)
+        return as_loss(mean, student)
 
 
 def relation_differences(student_hidden, teacher_hidden, mask=None):
@@ -75,8 +76,7 @@ def pairwise_distances(products):
 
 
 def _distances(features, mask):
-    features = features.double()
-    return pairwise_distances(centered_gram(features) if mask is None else masked_centered_gram(features, mask))
+    return pairwise_distances(structure_gram(features.double(), mask=mask))
 
 
 def _cosines(features, mask):

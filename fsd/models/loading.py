@@ -84,9 +84,6 @@ def freeze(model):
 
 def put_labels_in_order(model, task, what):
     """Permute the classifier to the task's label order if the names in the model's config have another order."""
-    if task.regression:
-        name_labels(model.config, task)
-        return
     try:
         order = label_order(task, model.config.id2label)
     except InputError as error:

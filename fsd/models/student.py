@@ -116,7 +116,7 @@ def student_config(teacher_config, task, config_source=None):
     return config
 
 
-def with_fresh_parts(model, source, task, seed, missing=frozenset()):
+def with_fresh_parts(model, source, task, seed, missing):
     """The :class:`Start` of a model whose ``missing`` parameters and output layer are newly initialised from the seed."""
     config = copy.deepcopy(model.config)
     config.num_labels = task.num_logits

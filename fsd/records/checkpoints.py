@@ -182,8 +182,6 @@ def save_checkpoint(output_dir, step, limit, tokenizer, state):
         try:
             state.save(temporary, step, states)
             shutil.copyfile(output_dir / RECORD_FILE, temporary / RECORD_FILE)
-            if final.exists():
-                remove_checkpoint(final)
             put_in_place(temporary, final)
         except (OSError, SafetensorError) as error:
             raise InputError(f"cannot write {final}: {error}; free some space or choose another folder") from error

@@ -11,7 +11,7 @@ from fsd.models.student import parameter_count
 from fsd.records.output_folder import CARD_FILE, CARD_MARK, is_our_card
 from fsd.records.public_names import public_argument, public_name
 from fsd.records.versions import describe_versions
-from fsd.system.files import write_text
+from fsd.system.files import write_text, written_whole
 
 HUB_METRICS = {"acc": "accuracy", "mcc": "matthews_correlation", "f1": "f1", "pearson": "pearsonr", "spearmanr": "spearmanr"}
 NOT_EVALUATED = "The model was not evaluated."
@@ -36,9 +36,11 @@ def write_model_card(output_dir, run, metrics, teacher, source):
 def add_scores_to_card(folder, metrics):
     """Write the dev scores of a model that is evaluated later into its card, if the card is ours and has none."""
     path = Path(folder) / CARD_FILE
-    if is_our_card(path) and NOT_EVALUATED in (text := path.read_text(encoding="utf-8")):
+    if is_our_card(path) and NOT_EVALUATED in (text := path.read_bytes().decode(errors="surrogateescape")):
         text = text.replace(NOT_EVALUATED, "\n".join(score_lines(metrics)))
-        write_text(path, text.replace("\n---\n", "\n".join(["", *metric_lines(metrics), "---", ""]), 1))
+        text = text.replace("\n---\n", "\n".join(["", *metric_lines(metrics), "---", ""]), 1)
+        with written_whole(path) as temporary:  # what somebody has added need not be UTF-8
+            temporary.write_bytes(text.encode(errors="surrogateescape"))
 
 
 def metric_lines(metrics):

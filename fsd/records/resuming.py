@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,14 +61,15 @@ def locked_output_dir(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output_dir {output_dir}: cannot use it as a folder: {error.strerror}") from error
-    try:
-        with exclusive_lock(output_dir, wait=False):
-            for folder in (output_dir, output_dir / PREDICTIONS, *(path for _, path in checkpoints(output_dir))):
-                remove_temporaries(folder)
-            yield
-    except BlockingIOError:
-        problem = "another run is writing there; wait until it ends, or name another folder"
-        raise InputError(f"--output_dir {output_dir}: {problem}") from None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(output_dir, wait=False))
+        except BlockingIOError:
+            problem = "another run is writing there; wait until it ends, or name another folder"
+            raise InputError(f"--output_dir {output_dir}: {problem}") from None
+        for folder in (output_dir, output_dir / PREDICTIONS, *(path for _, path in checkpoints(output_dir))):
+            remove_temporaries(folder)
+        yield
 
 
 def find_resume_point(output_dir, settings, kind, *, resume, overwrite, checkpoint=None):
@@ -110,12 +111,13 @@ def find_resume_point(output_dir, settings, kind, *, resume, overwrite, checkpoi
     return point
 
 
-def is_copy(output_dir, record, checkpoint=None):
+def is_copy(output_dir, record, checkpoint):
     """Whether the folder was copied from the run's own folder, which is still there. One that was moved is the run's own.
 
     Args:
         record: the record in ``output_dir``.
-        checkpoint: the checkpoint in it that the run goes on from; its record has the full path even if the run is finished.
+        checkpoint: the checkpoint in it that the run goes on from, or None. Its record has the full path even if the run is
+            finished.
     """
     home = (read_record(checkpoint) if checkpoint else record).get("folder", "")
     if not os.path.isabs(home) or os.path.realpath(home) == os.path.realpath(output_dir):

@@ -90,7 +90,7 @@ def draw_maps(maps, titles, height, x_label, y_label):
                 continue
             values = maps[task, method]
             image = panel.imshow(values, cmap=COLOR_MAP, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
-            panel.set_title(titles.get((task, method), ""), fontsize=8)
+            panel.set_title(titles[task, method], fontsize=8)
             panel.spines[:].set_visible(False)
             panel.tick_params(length=2, pad=1.5)
             for axis, size in ((panel.xaxis, values.shape[1]), (panel.yaxis, values.shape[0])):

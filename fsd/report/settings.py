@@ -37,6 +37,18 @@ def settings_of(reproduction):
     return found
 
 
+def plain_names(settings):
+    """["KD stands for alpha 0.5 on RTE."]: the values of a method's plain name where its other rows have other ones."""
+    found = {}
+    for task, method, _, runs, _ in settings:
+        found.setdefault((task, method), []).append(runs["flags"].iloc[0])
+    values = {}
+    for (task, method), (base, *others) in found.items():
+        told = sorted({change for other in others for change in changes(other, base)})
+        values.setdefault((LABELS[method], ", ".join(told)), []).append(task)
+    return [f"{label} stands for {told} on {', '.join(tasks)}." for (label, told), tasks in values.items()]
+
+
 def tasks_of(settings):
     """The tasks of what :func:`settings_of` returned, in the paper's order."""
     return [task for task in SMALL_TASKS + LARGE_TASKS if any(task == of_setting[0] for of_setting in settings)]
@@ -57,7 +69,7 @@ def settings_table(reproduction):
             line[columns[3 * tasks.index(task) + place]] = Value(mean, sd, count)
     shown = reproduction.of_all_settings
     shown = shown[shown["task"].isin(tasks)]
-    notes = [NAMES, BASE,
+    notes = [NAMES, BASE, *plain_names(settings),
              "CKA: mean diagonal of the CKA map between teacher and student. By chance: that of unrelated features of the same "
              "effective dimensions.",
              *mixed_teachers(shown), *other_encoder(shown)]

@@ -235,18 +235,13 @@ def _weights_hash(path, changed_at):
     return tensor_hash(load_file(path))
 
 
-def main_metric_of(task):
-    """The column that a task's settings are chosen by; MNLI's is that of its matched half."""
-    return main_metric(find_task(task))
-
-
 def score_of(row, path):
-    """The score that a row of the file ``path`` is chosen by, −∞ where it is missing or not finite.
+    """The task's main metric in a row of the file ``path``, which settings are chosen by; −∞ where it is missing or not finite.
 
     Raises:
         InputError: it is no score.
     """
-    name = main_metric_of(row["task"])
+    name = main_metric(find_task(row["task"]))
     where = f"{path}: {row['method']} on {row['task']}, {row['output_dir']}: {name}"
     try:
         score = float(row[name] or "nan")

@@ -35,14 +35,16 @@ def read_chosen(path):
 def write_chosen(path, chosen, selected_on):
     """Write the chosen values (task → method → flag → value) as TOML.
 
-    Values that an earlier call left there stay until new ones are chosen for their task and method. Those that other data
-    selected go with the first new ones. Where nothing changes, the file stays as it is.
+    Values that an earlier call left there stay until new ones are chosen for their task and method; a method without any has
+    had no search. Those that other data selected go with the first new ones. Where nothing changes, the file stays as it is.
     """
     before, earlier = read_chosen(path) if path.exists() else (selected_on, {})
     merged = dict(earlier) if before == selected_on else {}
     for task, of_task in chosen.items():
-        merged[task] = merged.get(task, {}) | of_task
-    if path.exists() and (not any(chosen.values()) or (before, earlier) == (selected_on, merged)):
+        known = merged.get(task, {})
+        merged[task] = known | {method: values for method, values in of_task.items() if values or method not in known}
+    is_new = any(values for of_task in chosen.values() for values in of_task.values())
+    if path.exists() and (before != selected_on and not is_new or (before, earlier) == (selected_on, merged)):
         return
     lines = ["# The settings that the search chose. reproduce.py --chosen takes this file.", f'selected_on = "{selected_on}"', ""]
     for task, of_task in merged.items():

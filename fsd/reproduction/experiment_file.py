@@ -219,7 +219,7 @@ def tables(content, key, default):
     """A list of tables of the file."""
     values = content.get(key, default)
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise InputError(f"{key} is not a list of tables")
+        raise InputError(f"{key} is not a list of tables; each begins with [[{key}]]")
     return values
 
 

@@ -101,7 +101,8 @@ class Runner:
         left = Rates(self.plan).seconds_left(progress) / len(self.slots)
         bar.set_postfix_str(f"{duration(left)} left" if left else "")
         if bar.disable:
-            logger.info("%d of %d cells done%s", done, bar.total, f", {duration(left)} left" if left else "")
+            told = f"; the students to come train for {duration(left)}" if left else ""
+            logger.info("%d of %d cells done%s", done, bar.total, told)
 
     def _start(self, progress):
         """Start ready cells in the free slots."""

@@ -66,13 +66,15 @@ _noted = []  # the signals of noting_signals(), and when they came
 def noting_signals():
     """Yield a list that collects signals, so that they do not end the block.
 
-    Repeated signals do no harm: a launcher may pass on a signal that its processes already have. But see :func:`overdue`.
+    A signal within ``REPEATED`` of the last is not noted: a launcher may pass on one that its processes already have.
     """
     noted = []
 
     def note(number, frame):
-        noted.append(number)
-        _noted.append((number, time.monotonic()))
+        now = time.monotonic()
+        if not _noted or now - _noted[-1][1] > REPEATED:
+            noted.append(number)
+            _noted.append((number, now))
 
     try:
         with handling_signals(note):
@@ -89,5 +91,5 @@ def overdue(start):
     """
     if not _noted:
         return None
-    (number, first), (_, last) = _noted[0], _noted[-1]
-    return number if last - first > REPEATED or time.monotonic() - max(start, first) > PATIENCE else None
+    number, first = _noted[0]
+    return number if len(_noted) > 1 or time.monotonic() - max(start, first) > PATIENCE else None

@@ -3,9 +3,9 @@
 import torch
 
 from fsd.method.chance import gram_chance, shuffled_cka
-from fsd.method.cka import center, centered_gram, gram_cka, masked_centered_gram
+from fsd.method.cka import center, centered_gram, gram_cka
 from fsd.method.losses import zero_padding
-from fsd.method.similarity import fewest_items
+from fsd.method.similarity import fewest_items, structure_gram
 
 STRUCTURES = ("intra", "local_inter", "memory_cka")
 
@@ -28,7 +28,7 @@ def batch_ckas(run, student_hidden, teacher_hidden, mask=None):
     of_layers = {"intra", "local_inter"} & set(objective.weights)
     pairs = [(teacher_hidden[t], student_hidden[s]) for t, s in objective.pairs] if of_layers else []
     if "intra" in objective.weights:
-        grams = [[centered_gram(side) if mask is None else masked_centered_gram(side, mask) for side in pair] for pair in pairs]
+        grams = [[structure_gram(side, mask=mask) for side in pair] for pair in pairs]
         levels["intra"] = [_levels(*pair, objective.debiased, mask) for pair in grams]
     if "local_inter" in objective.weights:
         grams = [[centered_gram(zero_padding(side, mask).flatten(1)) for side in pair] for pair in pairs]

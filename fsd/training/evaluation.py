@@ -54,7 +54,7 @@ def predict_test_sets(model, task, test_sets, batch_size, folder):
     """Write the leaderboard file of each test set into ``folder`` and return the paths. Only the main process writes."""
     paths = []
     for dataset in test_sets:
-        predictions = decisions(task, predict_logits(model, dataset, batch_size, "predicting"))
+        predictions = decisions(task, predict_logits(model, dataset, batch_size))
         if is_main_process():
             paths.append(write_predictions(task, dataset.split, dataset.index, predictions, folder))
     return paths

@@ -1,12 +1,14 @@
 """Encoding against the tokenizer called directly, the cache's freshness and safety, and the cutting of batches."""
 
+import json
 import logging
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import BertTokenizerFast
+from tokenizers import Tokenizer
+from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 import fsd.glue.encoding
 from fsd.glue.dataset import train_subset
@@ -243,3 +245,10 @@ def test_bad_input(tmp_path, tokenizer):
     with pytest.raises(InputError, match="train.tsv:2: unknown label"):
         encode_split(RTE, root, "train", tokenizer, 16)
     assert not (root / "RTE/cached_encodings").exists()
+
+
+def test_a_tokenizer_that_puts_nothing_around_a_text_is_refused(tmp_path, tokenizer):
+    content = json.loads(tokenizer.backend_tokenizer.to_str()) | {"post_processor": None}
+    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(content)), pad_token="[PAD]")
+    with pytest.raises(InputError, match="no .CLS. and .SEP. around a text; name an encoder's tokenizer"):
+        encode_split(RTE, write_rte(tmp_path, "train"), "train", bare, 16)

@@ -151,7 +151,7 @@ def test_gradient_of_global_with_short_features():
 
 def test_short_features_without_a_mask_are_refused():
     (student, teacher), (student_memory, teacher_memory) = hidden_states(), memories()
-    with pytest.raises(ValueError, match="pad the examples to the memory's length, or give the mask"):
+    with pytest.raises(ValueError, match="pad the examples to the memory's length, give the mask, or take"):
         global_inter_feature_loss(student[:, :4], teacher[:, :4], student_memory, teacher_memory, 0.3)
 
 

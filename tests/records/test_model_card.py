@@ -5,8 +5,8 @@ import yaml
 from huggingface_hub import ModelCard
 
 from fsd.glue.tasks import find_task
-from fsd.records.model_card import front_matter, is_hub_name, public_command
-from fsd.records.output_folder import remove_previous_run
+from fsd.records.model_card import NOT_EVALUATED, add_scores_to_card, front_matter, is_hub_name, public_command
+from fsd.records.output_folder import CARD_MARK, remove_previous_run
 from fsd.records.public_names import public_values
 
 
@@ -66,3 +66,10 @@ def test_relative_paths_name_no_folder_either(tmp_path, monkeypatch):
     given = {"data_dir": "secret/glue", "above": "../../alice/bert", "model": hub_name, "n": [1, "./runs/x"]}
     assert public_values(given) == {
         "data_dir": "glue", "above": "bert", "model": hub_name, "n": [1, "x"]}
+
+
+def test_scores_come_into_a_card_that_is_not_utf8(tmp_path):
+    card = tmp_path / "README.md"
+    card.write_bytes("\n".join(["---", "---", "", CARD_MARK, NOT_EVALUATED, ""]).encode() + b"caf\xe9\n")
+    add_scores_to_card(tmp_path, {"acc": 0.5})
+    assert b"| acc | 0.5000 |" in card.read_bytes() and card.read_bytes().endswith(b"\ncaf\xe9\n")

@@ -196,6 +196,8 @@ def test_an_output_folder_serves_one_run_at_a_time(submit, tmp_path):
     with locked_output_dir(tmp_path / "out"):
         assert "another run is writing there" in submit().last_line
     assert submit("--max_steps", 1).status == 0
+    with pytest.raises(BlockingIOError, match="a terminal"), locked_output_dir(tmp_path / "out"):
+        raise BlockingIOError("a terminal that is busy")  # which is no lock
 
 
 def test_runs_side_by_side_share_data_caches_and_results(resumable_flags, toy_glue, tmp_path):

@@ -89,5 +89,7 @@ def test_the_settings_that_the_others_differ_least_from_have_the_name_alone(repr
     changes = [{"similarity": "gram"}, {"debiased": True}, {}, {"gamma_m": 1, "normalize_distances": True}]
     rows = [row("FSD_ILG", 1, acc=0.5, flags=json.dumps({"beta": 1.0, "gamma_m": 0.1} | change), run=str(change))
             for change in changes]
-    assert [line.row for line in tables_of(repro(rows))["settings"].lines] == [
+    table = tables_of(repro(rows))["settings"]
+    assert [line.row for line in table.lines] == [
         "FSD", "FSD, debiased", "FSD, gamma_m 1, normalize_distances", "FSD, similarity gram"]
+    assert "FSD stands for gamma_m 0.1, no debiased, no normalize_distances, similarity cka on RTE." in table.notes

@@ -28,6 +28,7 @@ def training_data():
 
 
 def stop(number, frame):
+    time.sleep(0.5)  # saving takes time
     note("stopped")
     print(f"{script}: stopped by SIGTERM: saved", file=sys.stderr)
     sys.exit(143)
@@ -44,10 +45,12 @@ behaviour = json.loads(os.environ.get("FAKE_BEHAVIOUR", "{}"))
 told = next((does for part, does in behaviour.items() if part in f"{script} {folder} {' '.join(words)}"), "work")
 if told == "stop the caller":
     signal.signal(signal.SIGTERM, stop)
-    os.kill(os.getppid(), signal.SIGTERM)
+    for _ in range(2):  # a launcher may pass a signal on twice
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(0.05)
     time.sleep(30)
 if told == "insist":
-    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), os.kill(os.getppid(), signal.SIGTERM), time.sleep(60)))
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1.5), os.kill(os.getppid(), signal.SIGTERM), time.sleep(60)))
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(60)
 if told == "hang":

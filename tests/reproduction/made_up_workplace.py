@@ -6,8 +6,10 @@ import json
 import torch
 from safetensors.torch import save_file
 
+from fsd.glue.metrics import main_metric
+from fsd.glue.tasks import find_task
 from fsd.records.results import append_result
-from fsd.reproduction.cells import Workplace, main_metric_of
+from fsd.reproduction.cells import Workplace
 from fsd.reproduction.experiment_file import checked
 from fsd.reproduction.plan import Plan
 from fsd.system.files import write_json
@@ -65,7 +67,7 @@ class MadeUp:
             save_file(weights_of(cell.folder), cell.folder / "model.safetensors")
             write_json(cell.folder / "training_args.json", {"run": cell.name, "finished": True, "settings": {}})
             row = {"task": cell.task, "method": cell.method, "role": cell.kind, "seed": cell.seed, "run": cell.name,
-                   "flags": json.dumps(cell.flags), main_metric_of(cell.task): score, "seconds": 10, "steps": 5}
+                   "flags": json.dumps(cell.flags), main_metric(find_task(cell.task)): score, "seconds": 10, "steps": 5}
             append_result(cell.results, row | changes)
             if len(cell.commands) == 2:
                 command = cell.commands[1]

@@ -246,11 +246,13 @@ def test_what_is_chosen_reads_back_and_other_tasks_stay(tmp_path):
     path.write_text("# of my own\n" + path.read_text())
     before = path.read_text()
     write_chosen(path, {}, "held-out")  # a search that is not over any more
+    write_chosen(path, {"RTE": {"KD": {}}}, "held-out")  # another experiment, without a search
+    write_chosen(path, {"RTE": {"KD": {}}}, "dev")
     write_chosen(path, {"RTE": {}}, "dev")  # one on other data that has not chosen anything
     write_chosen(path, {"RTE": {"KD": {"alpha": 0.2}}}, "held-out")  # nothing new
     assert path.read_text() == before
-    write_chosen(path, {"RTE": {"KD": {}}}, "dev")  # never beside values that other data chose
-    assert read_chosen(path) == ("dev", {"RTE": {"KD": {}}})
+    write_chosen(path, {"RTE": {"KD": {"alpha": 0.2}}}, "dev")  # never beside values that other data chose
+    assert read_chosen(path) == ("dev", {"RTE": {"KD": {"alpha": 0.2}}})
 
 
 @pytest.mark.parametrize(("text", "words"), [

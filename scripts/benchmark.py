@@ -61,6 +61,8 @@ def parse():
             raise InputError(f"--output {args.output} is a folder; name a file")
     if (args.only or args.peers) and "methods" not in args.tables:
         raise InputError("--only and --peers are for the methods table; add it to --tables, or leave them out")
+    if not args.show and not Path("/proc/self/clear_refs").exists():
+        raise InputError("the peak of a process's memory is read from /proc: run this on Linux, or give --show FILE")
     return args
 
 

@@ -36,12 +36,15 @@ make_environment() {
     local base version environment=$PROJECT/.venv
     if [[ -n ${PYTHON:-} ]]; then
         choose_interpreter "$PYTHON"
-        if [[ -e $environment && $(version_of "$environment/bin/python") != "$version" ]]; then environment+=-$version; fi
+        if [[ -e $environment && ! -e $environment/fsd-half-made && $(version_of "$environment/bin/python") != "$version" ]]; then environment+=-$version; fi
     fi
     PYTHON=$environment/bin/python
     local complete=$environment/fsd-complete half_made=$environment/fsd-half-made
     if [[ -f $complete && $(<"$complete") == "$(wanted_state)" ]]; then return; fi
-    if [[ -e $half_made ]]; then rm -rf -- "$environment"; fi
+    if [[ -e $half_made ]]; then
+        if [[ $(dirname -- "$(command -v "${base:-}")") -ef $environment/bin ]]; then base=; fi  # this one goes, too
+        rm -rf -- "$environment"
+    fi
     if [[ ! -e $environment ]]; then
         if [[ -z ${base:-} ]]; then choose_interpreter python3.11 python3; fi
         echo "making $environment with Python $version"

@@ -19,6 +19,7 @@ from fsd.cli.parser import Parser, add_task_argument, number
 from fsd.glue.files import read_split
 from fsd.glue.origin import SPLIT_FILE
 from fsd.glue.rows import raw_records
+from fsd.glue.tasks import plain_name
 from fsd.system.errors import InputError, exit_on_input_error
 from fsd.system.files import check_folder, written_whole
 from fsd.system.hashes import file_hash
@@ -40,9 +41,11 @@ def main():
     check_folder(folder, f"--output_dir {args.output_dir}")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"--output_dir {args.output_dir}: {folder} is not empty; name another folder")
-    if folder.parent.resolve() == split.path.parent.resolve():
-        raise InputError(f"--output_dir {args.output_dir} is the task's own folder, whose files the parts would be "
-                         "mistaken for; name another folder")
+    place = split.path.parent.resolve()
+    has_name = plain_name(place.name) == plain_name(task.name)
+    if folder.parent.resolve() in ([place, place.parent] if has_name else [place]):
+        raise InputError(f"--output_dir {args.output_dir} holds the task's own files, which the parts would be mistaken "
+                         "for; name another folder")
     if len(kinds := {Path(task.files[name]).suffix for name in ("train", *task.dev_splits)}) > 1:
         raise InputError(f"{task.name}: train and dev end in {' and '.join(sorted(kinds))}; give both the same ending")
     header, lines = raw_records(split.path, has_header=not task.bare_columns)

@@ -2,10 +2,10 @@
 
     python scripts/make_figures.py --results REPRO --output_dir REPRO/figures
 
-Writes figure3 to figure8, scores and layers as PNG and PDF, the same pictures for TensorBoard, and report.html, which needs
-no other file. Reads REPRO/results.csv and REPRO/analysis; what they lack is left out. Make the tables first: the page takes
-the files of make_tables.py with it. Figures 4 and 6 show the five small tasks of the paper's Table 2, Figures 7 and 8 the
-four large ones of its Table 3.
+Writes figure3 to figure8, scores, layers, and settings where a method has several, as PNG and PDF, the same pictures for
+TensorBoard, and report.html, which needs no other file. Reads REPRO/results.csv and REPRO/analysis; what they lack is left
+out. Make the tables first: the page takes the files of make_tables.py with it. Figures 4 and 6 show the five small tasks of
+the paper's Table 2, Figures 7 and 8 the four large ones of its Table 3.
 """
 
 import fsd.cli.early_signals  # noqa: F401

@@ -20,7 +20,8 @@ PUBLISHED = Path(__file__).resolve().parent.parent / "results/published.json"
 def main():
     parser = Parser(__doc__)
     parser.add_argument("--results", required=True, help="folder that scripts/reproduce.py wrote")
-    parser.add_argument("--output_dir", required=True, help="folder for table2.md, .tex, .csv … table8.md, .tex, .csv")
+    parser.add_argument("--output_dir", required=True,
+        help="folder for table2 … table8, and for settings and own-tasks where there are any: .md, .tex and .csv of each")
     parser.add_argument("--benchmark", help="JSON file of scripts/benchmark.py, for the times in Table 8")
     args = parser.parse_args()
 

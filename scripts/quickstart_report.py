@@ -31,7 +31,8 @@ PANELS = {  # of these, the figure has those that some run trained with
 SETTINGS = (  # what students that are compared have in common; the weights of the structures are the method's own
     "teacher", "seed", "alpha", "temperature", "do_layerwise", "mask_padding", "copied_from", "student_layers",
     "student_hidden_size", "train_samples", "train_data", "teacher_data", "max_seq_length", "batch_size", "accumulation",
-    "epochs", "steps", "learning_rate", "precision", "group_by_length", "compile", "cache_teacher",
+    "epochs", "steps", "learning_rate", "precision", "group_by_length", "compile", "cuda_graphs", "cache_teacher",
+    "student_model_type",
 )
 BATCH_SIZES = (1, 32)
 ROUNDS = 30

@@ -1,7 +1,9 @@
 """Distil a BERT with a method that the paper compares with, or fine-tune the student without a teacher.
 
-    fine-tuning: L_CE                                           --method fine-tuning
-    PKD:         L_KD + beta · the [CLS] states of all layers   --method pkd --beta 100
+    fine-tuning: L_CE
+                                                                --method fine-tuning
+    PKD:         L_KD + beta · the [CLS] states of all layers but the last
+                                                                --method pkd --beta 100
     RKD:         L_KD + rkd_distance · distances + rkd_angle · angles
                                                                 --method rkd --rkd_distance 100 --rkd_angle 200
     MiniLM:      L_KD + beta · (attention + value relations)    --method minilm --beta 1

@@ -58,7 +58,7 @@ if ! "$PYTHON" -c 'from importlib.util import find_spec; raise SystemExit(not fi
 fi
 
 common=(
-    --model_type bert --data_dir "$DATA" --task_name "$TASK" --do_lower_case --do_train --run_file "$RUNS"
+    --data_dir "$DATA" --task_name "$TASK" --do_lower_case --do_train --run_file "$RUNS"
     --per_gpu_train_batch_size "$BATCH_SIZE" --max_seq_length "$MAX_SEQ_LENGTH" --seed "$SEED"
 )
 
@@ -83,7 +83,6 @@ student() {
     default LEARNING_RATE 5e-5
     OUT=${OUT:-$PROJECT/experiments/$TASK/$NAME-$SEED$changes}
     run "$1" "${common[@]}" --model_name_or_path "$TEACHER" --output_dir "$OUT" \
-        --student_model_type bert --student_model_name_or_path "$OUT" \
         --copy_teacher --model_name_or_path_for_copy "$BASE" --do_eval --results_file "$RESULTS" \
         --num_train_epochs "$EPOCHS" --learning_rate "$LEARNING_RATE" ${padding[@]+"${padding[@]}"} "${@:2}"
 }

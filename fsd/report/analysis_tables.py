@@ -137,9 +137,9 @@ def read_benchmark(path):
     content = read_json(path)
     try:
         inference = {(row["size"], row["method"]): positive(row["ratio"]) for row in content["tables"].get("inference", [])}
-        return [{"size": str(row["size"]), "method": str(row["method"]), "ms": float(row["ms"]), "ratio": positive(row["ratio"]),
-                 "inference": inference.get((row["size"], row["method"]))}
+        return [{"size": str(row["size"]), "method": str(row["method"]), "ms": positive(row["ms"]),
+                 "ratio": positive(row["ratio"]), "inference": inference.get((row["size"], row["method"]))}
                 for row in content["tables"]["methods"] if row["options"] == ""]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"--benchmark {path} has no table of methods; name a file of scripts/benchmark.py --tables methods"
                          ) from error

@@ -24,10 +24,10 @@ class TaskComparison:
 
 
 def best_baseline(scores):
-    """The baseline of the highest mean in ``scores``, method → its values; None if no baseline has any."""
+    """The baseline of the highest mean in ``scores``, method → its values; of equal ones the first; None without any."""
     means = {method: summary(scores[method])[0] for method in BASELINES if len(scores.get(method, ()))}
     means = {method: mean for method, mean in means.items() if mean is not None}
-    return max(means, key=means.get, default=None)
+    return max(means, key=lambda method: round(means[method], 9), default=None)  # rounding must not decide
 
 
 def welch_p_values(rows, metrics):

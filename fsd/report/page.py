@@ -54,7 +54,8 @@ def write_report(path, reproduction, drawings, left_out, tables):
         left_out: lines about the figures that are missing.
         tables: (name, HTML) of each table, as :func:`read_tables` gives them.
     """
-    parts = [(name, name.replace("table", "Table ", 1), body) for name, body in tables]
+    titles = {name: name.replace("table", "Table ", 1).replace("-", " ") for name, _ in tables}
+    parts = [(f"{name}-as-table", titles[name][0].upper() + titles[name][1:], body) for name, body in tables]
     sections = [f'<section id="{name}">\n<h2>{title}</h2>\n{body}\n</section>' for name, title, body in parts]
     sections += [figure_section(drawing, path.parent) for drawing in drawings]
     if left_out:

@@ -5,7 +5,7 @@ from fsd.report.comparison import compare_tasks, welch_of_published, welch_p_val
 from fsd.report.names import LABELS, LARGE_TASKS, NAMES, PARTS, SMALL_TASKS, STUDENTS
 from fsd.report.notes import DOUBTS, mixed_settings, mixed_teachers, notes_on_students, other_batch_sizes
 from fsd.report.runs import of
-from fsd.report.statistics import DRAWS, sign_flip_test, summary
+from fsd.report.statistics import DRAWS, ROUNDING, sign_flip_test, summary
 from fsd.report.table import Line, Table, Value
 from fsd.report.variants import with_main_settings
 
@@ -77,7 +77,7 @@ def _score_lines(runs, columns, scores, comparisons):
         ours = [cells[method][column] for method in STUDENTS if cells[method][column].mean is not None]
         best = max((value.mean for value in ours), default=None)
         for value in ours:
-            value.bold = value.mean == best and len(ours) > 1
+            value.bold = best - value.mean <= ROUNDING and len(ours) > 1
         comparison = comparisons.get(column.split(" ")[0])
         corrected = comparison.corrected if comparison else None
         cells["FSD_ILG"][column].dagger = corrected is not None and corrected < LEVEL

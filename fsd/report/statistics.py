@@ -45,8 +45,9 @@ def holm(p_values):
 def sign_flip_test(groups, draws=DRAWS):
     """One-tailed p of the permutation test that paired differences of several tasks are above 0.
 
-    Each task's differences are divided by their root mean square, which flipping signs does not change; so every task
-    weighs the same. The statistic is the sum of all. Under the null hypothesis each difference's sign is as likely + as −.
+    Each task's differences are divided by their root mean square, which flipping signs does not change; so the scale of a
+    task's scores does not matter. The statistic is the sum of all. Under the null hypothesis each difference's sign is as likely
+    + as −.
 
     Args:
         groups: the differences, one array [n] a task.

@@ -47,6 +47,9 @@ def earlier_tables(path, figures):
     for name in SAME:
         if not isinstance(earlier, dict) or earlier.get(name) != figures[name] or not isinstance(earlier.get("tables"), dict):
             raise InputError(f"--output {path} is no benchmark of this machine with {name} {figures[name]}; name another file")
+    tables = earlier["tables"].values()
+    if not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in tables):
+        raise InputError(f"--output {path}: its tables are damaged; move it away, or name another file")
     return earlier["tables"]
 
 

@@ -54,7 +54,8 @@ def test_the_page(page_text):
     assert all(image["src"].startswith("data:image/png;base64,") for image in images)
     links = [link["href"] for link in page.all("a")]
     assert [link for link in links if not link.startswith("#")] == ["https://doi.org/10.1016/j.eswa.2023.120980"]
-    assert {link[1:] for link in links if link.startswith("#")} <= {part["id"] for part in page.all("section")}
+    ids = [part["id"] for part in page.all("section")]
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids) and len(set(ids)) == len(ids)
     assert not page.all("script") and not page.all("link") and "url(" not in page_text and "@import" not in page_text
     assert len(re.findall("https?:", page_text)) == 1
     for words in ("prefers-color-scheme: dark", "width=device-width", "@media print"):

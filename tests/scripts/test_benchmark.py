@@ -119,6 +119,9 @@ def test_a_file_keeps_the_rows_that_are_not_measured_anew(benchmark, tmp_path, c
     assert results.earlier_tables(path, about)["methods"] == [row]
     with pytest.raises(InputError, match="no benchmark of this machine with torch 3"):
         results.earlier_tables(path, about | {"torch": "3"})
+    write_json(tmp_path / "damaged.json", about | {"tables": {"methods": [1]}})
+    with pytest.raises(InputError, match="its tables are damaged"):
+        results.earlier_tables(tmp_path / "damaged.json", about)
     results.show(path)
     assert capsys.readouterr().out.splitlines()[2:] == [
         "| size | method | ms a step | ratio (quartiles) |", "| --- | --- | --- | --- |",

@@ -1,6 +1,7 @@
 """Held-out data: what has seen their rows is refused, what was trained on other rows is named."""
 
 import json
+import shutil
 
 import pytest
 
@@ -44,6 +45,14 @@ def distil(run_script, teacher, data, folder, *flags, script="run_glue_intra_int
 def test_the_split_tells_its_source(splits, toy_glue):
     records = [json.loads((folder / "RTE/split.json").read_text()) for folder in splits]
     assert records[0]["source"] == records[1]["source"] and [record["seed"] for record in records] == [1, 2]
+
+
+def test_the_parts_do_not_take_the_place_of_the_data(run_script, toy_glue, tmp_path):
+    shutil.copytree(toy_glue / "RTE", tmp_path / "glue/rte")  # the programs would read glue/RTE before it
+    ended = run_script("scripts/hold_out.py", "--data_dir", tmp_path / "glue", "--task_name", "RTE",
+                       "--output_dir", tmp_path / "glue")
+    assert ended.status == 2 and "holds the task's own files" in ended.last_line
+    assert [path.name for path in (tmp_path / "glue").iterdir()] == ["rte"]
 
 
 def test_a_lone_carriage_return_ends_a_row_here_too(run_script, tmp_path):

@@ -223,14 +223,14 @@ def environment_of(project, tmp_path):
     """
     record = tmp_path / "record"
 
-    def run(version):
-        python = tmp_path / f"python{version}"
+    def run(version, path=tmp_path):
+        python = path / f"python{version}"
         python.write_text(PRETENDER.replace("VERSION", version).replace("RECORD", str(record)))
         python.chmod(0o755)
         record.write_text("")
         ended = subprocess.run(
             ["bash", str(project / "scripts/show.sh")], cwd="/", capture_output=True, text=True,
-            env={"PATH": os.environ["PATH"], "PYTHON": str(python)},
+            env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": str(python)},
         )
         chosen = ended.stdout.splitlines()[-1].split("/")[-3] if ended.returncode == 0 else ""
         return chosen, ended.returncode, ended.stderr, record.read_text().splitlines()
@@ -271,6 +271,16 @@ def test_a_half_made_environment_is_made_again(environment_of, project, tmp_path
     _, status, _, steps = environment_of("3.11")
     assert status == 0 and steps[0] == f"-m venv {project}/.venv" and len(installed(steps)) == 3
     assert not (project / ".venv/left over").exists()
+
+
+def test_a_half_made_environment_is_made_again_by_its_own_interpreter_or_before_it_has_one(environment_of, project):
+    bin_folder = project / ".venv/bin"
+    bin_folder.mkdir(parents=True)
+    (project / ".venv/fsd-half-made").touch()
+    assert environment_of("3.11")[:2] == (".venv", 0)
+    (project / ".venv/fsd-half-made").touch()
+    (project / ".venv/fsd-complete").unlink()
+    assert environment_of("3.11", bin_folder)[:2] == (".venv", 0)
 
 
 def test_another_python_version_has_an_environment_of_its_own(environment_of):

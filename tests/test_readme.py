@@ -72,26 +72,29 @@ def test_the_losses_in_your_own_loop(rte_teacher, memory_folder, tmp_path, monke
 class PlainTrainer:
     """What the example takes from the Trainer of transformers, which needs accelerate to start."""
 
-    def __init__(self, model, args):
-        self.model, self.args = model, args
+    def __init__(self, model, args, train_dataset):
+        self.model, self.args, self.train_dataset = model, args, train_dataset
 
     def create_optimizer(self):
         return torch.optim.SGD(self.model.parameters(), lr=0.0)
 
+    def save_model(self, output_dir, _internal_call):
+        self.model.save_pretrained(output_dir)
 
-def test_the_trainer_s_loss_and_a_memory_of_one_s_own(rte_teacher, tmp_path, monkeypatch):
+
+def test_the_trainer_s_loss(rte_teacher, memory_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("transformers.Trainer", PlainTrainer)
-    names = {}
-    for words in ("class DistillationTrainer", "def teacher_memory"):
-        exec(python_block(words), names)
+    monkeypatch.chdir(tmp_path)
     teacher = AutoModelForSequenceClassification.from_pretrained(rte_teacher)
-    hidden_size, mask = teacher.config.hidden_size, torch.tensor([[1] * 9, [1] * 6 + [0] * 3, [1] * 9])
-    memory = names["teacher_memory"](torch.randn(20, 9, hidden_size), 4)
-    student_memory = fsd.StudentMemory(4, 9, hidden_size, seed=1)
     student = copy.deepcopy(teacher)
-    trainer = names["DistillationTrainer"](
-        student, SimpleNamespace(device="cpu"), teacher=teacher, teacher_memory=memory, student_memory=student_memory)
+    names = dict(
+        teacher=teacher, student=student, dataset=[], arguments=SimpleNamespace(device="cpu"),
+        num_centroid=4, max_seq_length=20,
+    )
+    exec(python_block("class DistillationTrainer"), names)
+    trainer, student_memory = names["trainer"], names["trainer"].student_memory
     optimizer = trainer.create_optimizer()
+    mask = torch.tensor([[1] * 9, [1] * 6 + [0] * 3, [1] * 9])
     batch = {"input_ids": torch.randint(5, 20, (3, 9)), "attention_mask": mask, "labels": torch.tensor([0, 1, 1])}
     gradients = []
     for _ in range(2):
@@ -100,12 +103,21 @@ def test_the_trainer_s_loss_and_a_memory_of_one_s_own(rte_teacher, tmp_path, mon
         gradients.append(student_memory.centroids.grad.clone())
         optimizer.step()
         student.zero_grad()
-    assert memory.shape == (4, 9, hidden_size) and outputs["logits"].shape == (3, 2)
+    assert outputs["logits"].shape == (3, 2)
     assert gradients[0].abs().sum() > 0 and torch.equal(*gradients)  # the second is not on top of the first
-    student_memory.save(tmp_path)
-    read = fsd.StudentMemory(4, 9, hidden_size, seed=2)
-    read.load_state_dict(safetensors.torch.load_file(tmp_path / "student_memory.safetensors"))
+    trainer.save_model(tmp_path / "checkpoint")
+    read = fsd.StudentMemory(4, 20, student.config.hidden_size, seed=2)
+    read.load_state_dict(safetensors.torch.load_file(tmp_path / "checkpoint/student_memory.safetensors"))
     assert torch.equal(read.centroids, student_memory.centroids)
+
+
+def test_a_memory_of_one_s_own():
+    names = {}
+    exec(python_block("def teacher_memory"), names)
+    features = torch.randn(20, 9, 16)
+    memory = names["teacher_memory"](features, 1)
+    assert torch.allclose(memory, features.mean(0, keepdim=True), atol=1e-5)
+    assert names["teacher_memory"](features, 4).shape == (4, 9, 16)
 
 
 def test_a_memory_is_read(memory_folder, tmp_path, monkeypatch, capsys):

@@ -84,7 +84,7 @@ def test_student(lab, teacher_and_memory, name, tmp_path):
 def test_a_setting_that_is_changed_is_in_the_name_of_the_folder(settings, folder):
     status, printed, errors = bash("fsd_i.sh", "RTE", PYTHON="/bin/echo", **settings)
     assert status == 0, errors
-    assert f"--output_dir {ROOT / 'experiments/RTE' / folder} --student" in printed
+    assert f"--output_dir {ROOT / 'experiments/RTE' / folder} --copy_teacher" in printed
 
 
 def flags_of(script, task):

@@ -1,5 +1,7 @@
 """Tables 2 to 5 of the paper: scores, the parts of FSD, and their spread over batch sizes."""
 
+import pandas
+
 from fsd.glue.tasks import METRIC_NAMES
 from fsd.report.comparison import compare_tasks, welch_of_published, welch_p_values
 from fsd.report.names import LABELS, LARGE_TASKS, NAMES, PARTS, SMALL_TASKS, STUDENTS
@@ -121,9 +123,7 @@ def parts_table(reproduction, published):
     for method in PARTS:
         ours, theirs = {}, {"average": Value(printed[method]["average"])}
         for at, (task, metric) in enumerate(metrics):
-            part, whole = (summary(of(students, task, name)[metric])[0] for name in (method, "FSD_ILG"))
-            if part is not None and whole is not None and whole > 0:  # a change from 0 or less has no percent
-                ours[f"{task} {metric}"] = Value(100 * (part - whole) / whole)
+            ours[f"{task} {metric}"] = _change(students, task, metric, method)
             earlier = sum(1 for name, _ in metrics[:at] if name == task)
             theirs[f"{task} {metric}"] = Value(printed[method][task][earlier])
         mean, _, count = summary([value.mean for value in ours.values()])
@@ -131,11 +131,20 @@ def parts_table(reproduction, published):
         lines += [Line(method, "ours", ours), Line(method, "published", theirs)]
     shown = students[students["method"].isin((*PARTS, "FSD_ILG"))]
     notes = [f"Published: {published['source']}. It calls FSD_I “w/o LG”, FSD_L “w/o IG”, FSD_G “w/o IL”, FSD_IL “w/o G”.",
-             "Our average is over the metrics that have runs; their number stands in brackets.",
+             "Ours: over the seeds that both methods have (number of seeds); the average over the metrics that have any (number "
+             "of metrics).",
              *notes_on_students(shown, reproduction, SMALL_TASKS + LARGE_TASKS), *other_batch_sizes(shown)]
     caption = "Table 4: change of the mean score from FSD (all three structures), in percent of FSD's score"
     columns = [" ".join(metric) for metric in metrics] + ["average"]
     return Table("table4", caption, columns, lines, notes + DOUBTS["table4"])
+
+
+def _change(students, task, metric, method):
+    """:class:`Value` of the change in percent from FSD's mean to the method's, over the seeds that both have."""
+    scores = {name: of(students, task, name).groupby("seed")[metric].mean() for name in (method, "FSD_ILG")}
+    scores = pandas.DataFrame(scores).dropna()
+    part, whole = scores.mean()
+    return Value(100 * (part - whole) / whole, runs=len(scores)) if whole > 0 else Value(None)  # else there is no percent
 
 
 def spread_table(reproduction, published):

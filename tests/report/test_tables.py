@@ -81,11 +81,16 @@ def test_one_seed_or_no_seeds_in_common_leave_p_empty(repro, seeds):
 def test_parts_and_spread(repro):
     rows = [row("FSD_ILG", 1, acc=0.8), row("FSD_I", 1, acc=0.76)]
     rows += [row("FSD_ILG", 1, task="CoLA", mcc=0), row("FSD_I", 1, task="CoLA", mcc=0.1)]
+    rows += [row("FSD_ILG", seed, task="WNLI", acc=acc) for seed, acc in ((1, 0.1), (2, 0.5), (3, 0.3))]
+    rows += [row("FSD_I", seed, task="WNLI", acc=acc) for seed, acc in ((2, 0.5), (3, 0.5), (4, 0.9))]
+    rows += [row("FSD_L", 4, task="WNLI", acc=0.9)]
     rows += [row("FSD_L", seed, task="SST-2", acc=score, batch_size=size)
              for seed, score, size in ((1, 0.9, 8), (1, 0.92, 16), (1, 0.94, 32), (2, 0.5, 64))]
     tables = tables_of(repro(rows))
     parts = cells(tables["table4"], "FSD_I")
-    assert (parts["RTE acc"], parts["CoLA mcc"], parts["average"]) == ("−5.00", "", "−5.00 (1)")
+    assert (parts["RTE acc"], parts["CoLA mcc"]) == ("−5.00 (1)", "")
+    assert (parts["WNLI acc"], parts["average"]) == ("25.00 (2)", "10.00 (2)")  # the seeds 2 and 3 alone
+    assert cells(tables["table4"], "FSD_L")["WNLI acc"] == ""
     assert cells(tables["table4"], "FSD_IL", "published")["MNLI mnli-mm/acc"] == "−0.36"
     assert cells(tables["table5"], "FSD_L")["SST-2 acc"] == "2.00 (3)"
     assert cells(tables["table5"], "FSD_G", "published") == {"MRPC f1": "0.47", "MRPC acc": "0.38", "SST-2 acc": "0.62"}

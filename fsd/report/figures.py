@@ -127,6 +127,7 @@ def dot_panels(names, rows, points, label, columns=3):
     ``rows``: {method or other label: how its points look}. The mean of the values is a large mark with a whisker, above small
     ones for each of several runs.
     """
+    columns = min(columns, len(names))
     lines = -(-len(names) // columns)
     figure = new_figure(0.6 + lines * (0.38 + 0.16 * len(rows)))
     panels = figure.subplots(lines, columns, sharey=True, squeeze=False)

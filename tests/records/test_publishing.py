@@ -80,7 +80,7 @@ def train(hub, rte_teacher, toy_glue, tmp_path):
         kept = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
         kept |= {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
         kept |= {"HF_HUB_DISABLE_TELEMETRY": "1"} | ({"HF_TOKEN": token} if token else {})
-        return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=kept | environment, timeout=60)
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=kept | environment, timeout=300)
 
     return run
 

@@ -103,7 +103,7 @@ def download(hub, tmp_path):
         kept = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
         kept |= {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]), "HF_HUB_OFFLINE": "0"}
         kept |= {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path / "cache")}
-        return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=kept | environment, timeout=60)
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=kept | environment, timeout=300)
 
     return run
 

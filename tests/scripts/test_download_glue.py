@@ -290,7 +290,7 @@ def test_as_a_script_it_ends_with_one_line_and_status_2(server, tmp_path):
                "--base_url", f"http://127.0.0.1:{server.server_port}"]
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
     environment["PYTHONPATH"] = str(ROOT)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 2
     assert "4 rows, but the official file has 2490" in done.stdout
     assert done.stderr == "download_glue.py: error: 1 of 1 not fetched: RTE (reasons above)\n"

@@ -104,7 +104,7 @@ def test_the_loss_of_one_process_ends_all(torchrun, flags, tmp_path, end, told):
     start = time.monotonic()
     status, errors = torchrun(2, tmp_path / "loses_one.py", ROOT / "run_glue_intra_inter.py", *sum(flags, []), "--beta", 0,
                               "--output_dir", tmp_path / "out", "--logging_steps", 1, "--skip_teacher_eval")
-    assert status != 0 and time.monotonic() - start < 60
+    assert status != 0 and time.monotonic() - start < 240  # else the other waits for days
     assert told in errors
     assert not (tmp_path / "out" / "model.safetensors").exists()
 

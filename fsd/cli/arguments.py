@@ -192,7 +192,7 @@ def baseline_parser(description):
     parser = Parser(description)
     group = add_kd_arguments(parser)
     group.add_argument("--method", required=True, choices=["fine-tuning", "pkd", "rkd", "minilm"],
-        help="the baseline; fine-tuning is a student without distillation")
+        help="the baseline; fine-tuning is a student without distillation, and the others default to --alpha 0.5 --temperature 5")
     group.add_argument("--beta", type=number(float, above=0), help="with pkd and minilm: weight of their loss")
     group.add_argument("--rkd_distance", type=number(float, 0), help="with rkd: weight of the distances")
     group.add_argument("--rkd_angle", type=number(float, 0), help="with rkd: weight of the angles")

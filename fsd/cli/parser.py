@@ -15,7 +15,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Descriptions as written, and the default of every flag that has one to tell."""
 
     def _get_help_string(self, action):
-        return action.help if action.default in (None, False, -1) else super()._get_help_string(action)
+        untold = action.default is None or action.default is False or action.default == -1
+        return action.help if untold else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):

@@ -43,8 +43,8 @@ class PassReport:
 class Clustering:
     """The result, on the CPU: ``centroids`` [K, P] (float32) are the means of the clusters in ``assignment`` [N] (int64).
 
-    ``assignment`` maps each example to the nearest centroid of the pass before. ``counts`` [K] (int64, each at least 1)
-    and ``inertia`` belong to it. ``history`` has one :class:`PassReport` per pass.
+    ``assignment`` maps each example to the nearest centroid of the pass before, or to an empty cluster that it refills.
+    ``counts`` [K] (int64, each at least 1) and ``inertia`` belong to it. ``history`` has one :class:`PassReport` per pass.
     """
 
     centroids: Tensor

@@ -22,7 +22,7 @@ def cluster_points(points, num_clusters, seed):
     """Cluster points [N, p] from the best of several k-means++ starts. Centres ``points`` in place.
 
     Returns:
-        assignment [N] without empty clusters, and its inertia: the sum of squared distances to the centroids.
+        assignment [N] without empty clusters, and the inertia: the sum of squared distances to the nearest centroids.
 
     Raises:
         InputError: no start has a finite inertia.
@@ -71,7 +71,7 @@ def converge(points, squared_norms, centroids, bar):
     """Lloyd's iterations, starting at ``centroids`` [K, p]; empty clusters are refilled.
 
     Returns:
-        The last centroids, the assignment [N] to them without empty clusters, and its inertia.
+        The last centroids, the assignment [N] to them, where empty clusters are refilled, and the inertia before that.
     """
     num_clusters, previous = len(centroids), math.inf
     for _ in range(MAX_ITERATIONS):

@@ -35,7 +35,11 @@ class StudentMemory(nn.Module):
         self.centroids.grad = None
 
     def save(self, folder):
-        """Write ``student_memory.safetensors`` into ``folder`` and return its path. The file appears only when it is complete."""
+        """Write ``student_memory.safetensors`` into ``folder`` and return its path. The file appears only when it is complete.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         path = Path(folder) / STUDENT_FILE
         with written_whole(path) as temporary:
             temporary.write_bytes(safetensors.save({"centroids": self.centroids.detach().cpu().contiguous()}))

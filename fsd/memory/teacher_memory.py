@@ -61,6 +61,7 @@ class TeacherMemory:
 
         Raises:
             ValueError: the content is not what the attributes say, so that :meth:`load` would refuse the file.
+            InputError: the file cannot be written.
         """
         path = Path(folder) / TEACHER_FILE
         tensors = {name: value.contiguous() for name, value in vars(self).items() if isinstance(value, Tensor)}

@@ -15,7 +15,8 @@ LOG_FLOOR = 1e-8  # inside every logarithm of a CKA (released code)
 def procrustes_distance(x, y):
     """Squared Procrustes distance (‖X‖² + ‖Y‖² − 2 ‖XᵀY‖_*) / ‖Y‖² between two sets of centred features of the same N items.
 
-    This is how far X stays from Y after the best rotation, as a share of ‖Y‖². ‖·‖_* is the nuclear norm.
+    This is how far X stays from Y after the best rotation, as a share of ‖Y‖². ‖·‖_* is the nuclear norm, the sum of the
+    singular values. Those of zero get no gradient.
 
     Args:
         x: features [..., N, P], of the student.
@@ -23,7 +24,7 @@ def procrustes_distance(x, y):
 
     Returns:
         [...] of at least 0, in float32 or the inputs' higher precision. Rotating or shifting x or y does not change it, scaling
-        does. It is 1 if x has no variance, and 0 with zero gradient if y has none. Singular values of zero get no gradient.
+        does. It is 1 if x has no variance, and 0 with zero gradient if y has none.
 
     Raises:
         ValueError: the inputs differ in N, or one has fewer than two dimensions.

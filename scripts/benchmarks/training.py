@@ -23,6 +23,7 @@ from fsd.models.loading import freeze
 from fsd.models.student import new_model
 from fsd.records.tracking import Tracker
 from fsd.system.devices import autocast
+from fsd.training.batch import batch_inputs
 from fsd.training.evaluation import evaluate, predict_logits
 from fsd.training.loop import train
 from fsd.training.run import Run
@@ -179,7 +180,7 @@ class Bench:
         run = self.run(method, self.data[lengths], *flags)
         clock = Clock(self.folder)
         seed = min(range(100), key=lambda seed: self.bias(with_settings(run, seed=seed)))
-        batches = [(len(batch), self.cut(run, batch)) for update in with_settings(run, seed=seed).update_batches(0)
+        batches = [self.shape(run, batch) for update in with_settings(run, seed=seed).update_batches(0)
                    for batch in update]
 
         def steps(count):
@@ -241,20 +242,20 @@ class Bench:
         longest = [run.train_set.lengths[batch].max().item() for update in run.update_batches(0) for batch in update]
         return abs(statistics.fmean(longest[1 : self.steps + 1]) - statistics.fmean(longest))
 
-    def cut(self, run, indices):
-        """The length of a batch after cutting."""
-        batch = run.train_set.batch(indices, run.settings.mask_padding, run.settings.length_buckets)
-        return batch["input_ids"].shape[1]
+    def shape(self, run, indices):
+        """(rows, positions in each) of what the models read of a batch, after cutting and packing."""
+        inputs = batch_inputs(replace(run, teacher_cache=None), indices)
+        return inputs.packing.shape if inputs.packing else tuple(inputs.batch["input_ids"].shape)
 
     def flops(self, batches, cached):
-        """Floating-point operations of the models' matrix products in an average step over [(examples, length)].
+        """Floating-point operations of the models' matrix products in an average step over [(rows, length)].
 
         A layer's forward takes 24 d² + 4 S d per token, its backward twice that. Softmax, LayerNorm, losses and the
         optimizer are not counted.
         """
         d, depth = self.size.hidden_size, self.size.teacher_layers
         passes = (0 if cached else depth) + 3 * (depth // 2)
-        return statistics.fmean(examples * length * (24 * d * d + 4 * length * d) * passes for examples, length in batches)
+        return statistics.fmean(rows * length * (24 * d * d + 4 * length * d) * passes for rows, length in batches)
 
 
 def options_text(flags, lengths):

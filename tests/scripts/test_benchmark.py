@@ -163,6 +163,17 @@ def test_a_form_is_the_one_that_is_timed(benchmark, tmp_path):
     assert bench.run("FSD_G", bench.data["CoLA"], "--memory_learning_rate", "1e-3").settings.memory_learning_rate == 1e-3
 
 
+def test_products_that_packing_saves_are_not_counted(benchmark, tmp_path):
+    size = benchmark.training.Size("small", 64, 4, 16, length=32, centroids=3)
+    bench = benchmark.training.Bench(size, CPU, 1, tmp_path)
+    data = bench.data["CoLA"]
+    whole, packed = (bench.run("KD", data, *flags) for flags in ((), ("--mask_padding", "--cache_teacher", "ram")))
+    (batch,) = packed.update_batches(0)[0]
+    longest, tokens = data.lengths[batch].max(), data.lengths[batch].sum()
+    rows, width = bench.shape(packed, batch)
+    assert bench.shape(whole, batch) == (16, 32) and width == longest and tokens <= rows * width < 16 * longest
+
+
 def test_two_sides_take_turns(benchmark):
     order = []
     bare, *others = (benchmark.timing.Contender(name, "", lambda steps, name=name: order.append(name) or 1.0) for name in "abc")

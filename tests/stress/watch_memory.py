@@ -28,8 +28,8 @@ def main():
 
     readings, write = {}, LossLog.write
 
-    def write_and_read(log, step, bar):
-        write(log, step, bar)
+    def write_and_read(log, step, *others):
+        write(log, step, *others)
         readings[step] = memory_in_use()
 
     LossLog.write = write_and_read

@@ -2,12 +2,15 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
 
 import pytest
 from conftest import ROOT
+
+from fsd.training.loss_log import LossLog
 
 
 @pytest.fixture
@@ -26,6 +29,14 @@ def test_a_log_file_has_a_line_a_logging_step_and_no_control_characters(command)
     lines = [line for line in log.splitlines() if " of 4: loss " in line]
     assert [line.split("step ")[1].split(" of")[0] for line in lines] == ["1", "2", "4"]
     assert all("examples/s, " in line and line.endswith(" s left") for line in lines)
+
+
+def test_memory_is_watched(run_script, resumable_flags, monkeypatch):
+    monkeypatch.setattr(LossLog, "write", LossLog.write)  # the program replaces it; this puts it back
+    flags = [*resumable_flags[:-3], "--logging_steps", 1, "--max_steps", 202, "--save_steps", 1000]
+    ended = run_script("tests/stress/watch_memory.py", ROOT / "run_glue_intra_inter.py", *flags)
+    assert ended.status == 0, ended.err
+    assert re.search(r"RAM: [\d.]+ MB after 200 steps, [\d.]+ MB after 202", ended.out)
 
 
 def test_a_terminal_has_a_bar(command):

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import pandas
+
 from fsd.report.names import BASELINES, LABELS
 from fsd.report.statistics import holm, paired_test, summary, welch_test
 
@@ -59,12 +61,18 @@ def compare_tasks(rows, metrics):
         scores = _by_method(of_task.assign(score=score), "score")
         baseline = best_baseline(scores)
         if baseline and len(scores.get(OURS, ())):
-            paired = scores[OURS].groupby(level=0).mean() - scores[baseline].groupby(level=0).mean()
-            differences = paired.dropna().tolist()
+            pairs = common_seeds(of_task.assign(score=score), "score", OURS, baseline)
+            differences = (pairs[OURS] - pairs[baseline]).tolist()
             found[task] = TaskComparison(baseline, differences, paired_test(differences) if differences else None)
     for task, corrected in holm({task: comparison.p for task, comparison in found.items()}).items():
         found[task].corrected = corrected
     return found
+
+
+def common_seeds(rows, column, *methods):
+    """A frame of a column's means, a column a method and a row for each seed that all of these methods have."""
+    scores = {method: rows[rows["method"] == method].groupby("seed")[column].mean() for method in methods}
+    return pandas.DataFrame(scores).dropna()
 
 
 def _by_method(rows, column):

@@ -1,9 +1,7 @@
 """Tables 2 to 5 of the paper: scores, the parts of FSD, and their spread over batch sizes."""
 
-import pandas
-
 from fsd.glue.tasks import METRIC_NAMES
-from fsd.report.comparison import compare_tasks, welch_of_published, welch_p_values
+from fsd.report.comparison import OURS, common_seeds, compare_tasks, welch_of_published, welch_p_values
 from fsd.report.names import LABELS, LARGE_TASKS, NAMES, PARTS, SMALL_TASKS, STUDENTS
 from fsd.report.notes import DOUBTS, mixed_settings, mixed_teachers, notes_on_students, other_batch_sizes
 from fsd.report.runs import of
@@ -141,10 +139,9 @@ def parts_table(reproduction, published):
 
 def _change(students, task, metric, method):
     """:class:`Value` of the change in percent from FSD's mean to the method's, over the seeds that both have."""
-    scores = {name: of(students, task, name).groupby("seed")[metric].mean() for name in (method, "FSD_ILG")}
-    scores = pandas.DataFrame(scores).dropna()
-    part, whole = scores.mean()
-    return Value(100 * (part - whole) / whole, runs=len(scores)) if whole > 0 else Value(None)  # else there is no percent
+    pairs = common_seeds(students[students["task"] == task], metric, method, OURS)
+    part, whole = pairs.mean()
+    return Value(100 * (part - whole) / whole, runs=len(pairs)) if whole > 0 else Value(None)  # else there is no percent
 
 
 def spread_table(reproduction, published):

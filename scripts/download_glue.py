@@ -122,7 +122,7 @@ def unpack(archive, files, stage):
                 (stage / file).parent.mkdir(exist_ok=True)
                 with packed.open(file) as source, open(stage / file, "wb") as target:
                     shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise InputError(f"{archive.name}: not a whole zip archive ({error}); run again") from error
 
 

@@ -67,7 +67,8 @@ def is_same(path, other):
     """Whether ``other`` is a file with the content of ``path``; another version of transformers may have written it."""
     if not other.is_file() or path.name != "config.json":
         return other.is_file() and path.read_bytes() == other.read_bytes()
-    return read_json(path) | ANY_VERSION == read_json(other) | ANY_VERSION
+    found = read_json(other)
+    return isinstance(found, dict) and read_json(path) | ANY_VERSION == found | ANY_VERSION
 
 
 def read_tokenizer(path):

@@ -134,8 +134,8 @@ def main():
     check_folder(arguments.output_dir, f"--output_dir {arguments.output_dir}")
     sizes = {name: value for name, value in vars(arguments).items() if name.endswith("_rows")}
     pieces = vocabulary()
-    check_earlier(arguments.output_dir, arguments.tasks, "\n".join(pieces) + "\n")
-    write_text(arguments.output_dir / "vocab.txt", "\n".join(pieces) + "\n")  # first: it tells that the rest is ours
+    check_earlier(arguments.output_dir, arguments.tasks, pieces)
+    write_text(arguments.output_dir / "vocab.txt", "\n".join(pieces) + "\n")
     for task in arguments.tasks:
         for split, rows in make_task(task, sizes, arguments.seed):
             write_text(arguments.output_dir / file_name(task, split), split_text(task, split, rows))
@@ -146,14 +146,25 @@ def file_name(task, split):
     return Path("AX", "AX.tsv") if split == "AX" else Path(task, f"{split}.tsv")
 
 
-def check_earlier(folder, tasks, vocabulary_text):
-    """InputError if the folder has files of these names, but not the vocabulary of an earlier toy corpus."""
-    vocab = folder / "vocab.txt"
-    if vocab.is_file() and vocab.read_bytes() == vocabulary_text.encode():
-        return
-    names = [file_name(task, split) for task in tasks for split in SPLITS.get(task, USUAL_SPLITS)]
-    if there := next((folder / name for name in ("vocab.txt", *names) if os.path.lexists(folder / name)), None):
-        raise InputError(f"{there} is not of a toy corpus; name another --output_dir")
+def check_earlier(folder, tasks, pieces):
+    """InputError if the folder has a file that would be replaced, and that has words of no toy corpus."""
+    ours = {Path("vocab.txt"): {*pieces, *words(" ".join(pieces))}}
+    for task in tasks:
+        labels = find_task(task).file_labels or (0,)
+        for split in SPLITS.get(task, USUAL_SPLITS):
+            ours[file_name(task, split)] = {*pieces, *words(split_text(task, split, [([""], label) for label in labels]))}
+    for name, known in ours.items():
+        if os.path.lexists(folder / name) and not is_toy(folder / name, known):
+            raise InputError(f"{folder / name} is not of a toy corpus; name another --output_dir")
+
+
+def is_toy(path, known):
+    """Whether a file can be read, and all its words are numbers or among the ``known`` ones."""
+    try:
+        text = path.read_text(encoding="utf-8-sig") if path.is_file() else "\0"
+    except (OSError, UnicodeDecodeError):
+        return False
+    return all(word in known or word.isdecimal() for word in words(text))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,8 @@ def difference(row, reference):
     if reference is None:
         return ""
     if is_teacher(row):
-        return "not the teacher of these students" if reference["teacher"] not in ("", row["output_dir"]) else ""
+        names = "", row["output_dir"], Path(row["output_dir"]).name  # see model_for_row
+        return "not the teacher of these students" if reference["teacher"] not in names else ""
     names = [name for name in SETTINGS if row[name] and reference[name] and row[name] != reference[name]]
     return ", ".join(f"{name} {row[name]} instead of {reference[name]}" for name in names)
 

@@ -24,7 +24,10 @@ OWN = {
         **dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")), "intermediate_size": 32,
         "local_attention": 8, "global_attn_every_n_layers": 2,
     },
-    "albert": {"intermediate_size": 32, "embedding_size": 8}, "funnel": {"block_sizes": [2, 2], "d_model": 16, "n_head": 2},
+    "albert": {"intermediate_size": 32, "embedding_size": 8},
+    "convbert": {"intermediate_size": 32, "embedding_size": 16, "head_ratio": 1, "conv_kernel_size": 3},
+    **dict.fromkeys(("big_bird", "longformer", "nomic_bert"), {"intermediate_size": 32}),
+    "funnel": {"block_sizes": [2, 2], "d_model": 16, "n_head": 2},
 }
 
 

@@ -80,7 +80,7 @@ def cluster_features(args, task, device, tokenizer, teacher, contents, dataset, 
     logger.info("%s", plan.describe())
     encoder = teacher.base_model.to(device)
     if path := kind_of(teacher.config).layers:
-        del encoder.get_submodule(path)[layer:]  # hidden_states[layer] needs no later ones
+        del encoder.get_submodule(path)[max(layer, 1) :]  # hidden_states[layer] needs no later ones; a model needs one
     features = TeacherFeatures(
         encoder, dataset.to(device), args.per_gpu_train_batch_size, args.mask_padding, tracker, args.logging_steps, layer
     )

@@ -126,7 +126,7 @@ def make_objective(args, teacher, student, weights):
     except ValueError as error:
         raise InputError(f"{'--method pkd' if is_pkd else '--do_layerwise'}: {error}") from error
     for name, size in (("pkd", "hidden_size"), ("minilm", "num_attention_heads")):
-        of_teacher, of_student = getattr(teacher.config, size), getattr(student.config, size)
+        of_teacher, of_student = getattr(teacher.config, size, None), getattr(student.config, size, None)
         if weights.get(name, 0) and of_teacher != of_student:
             raise InputError(f"--method {name} needs the same {size} in teacher and student, not {of_teacher} and {of_student}")
     for model in (teacher, student):

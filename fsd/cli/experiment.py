@@ -99,6 +99,7 @@ def train_and_report(args, run, start, test_sets, contents, checkpoint=None):
             args.output_dir, settings, kind, resume=args.resume, overwrite=args.overwrite_output_dir, checkpoint=checkpoint
         )
         if point is None:
+            logger.info("to evaluate it again, leave out --do_train")
             push(args, run.task)
             return
         if point.checkpoint is None and run.objective.needs_teacher and not args.skip_teacher_eval:

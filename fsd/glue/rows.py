@@ -10,6 +10,8 @@ import json
 
 from fsd.system.errors import InputError
 
+csv.field_size_limit(2**31 - 1)  # its own limit is below the length of some texts
+
 
 def read_rows(path, wanted, bare_columns=()):
     """The column names, and (line number, fields) of each row.
@@ -28,7 +30,12 @@ def read_rows(path, wanted, bare_columns=()):
         rows = [(number, fields) for number, fields, _ in _csv_records(path, text)]
     else:
         rows = [(number, line.split("\t")) for number, line in enumerate(_lines(text), 1)]
-    return (bare_columns, rows) if bare_columns else (tuple(rows[0][1]), rows[1:])
+    if bare_columns:
+        return bare_columns, rows
+    (number, header), *rows = rows
+    if twice := [name for name in wanted if header.count(name) > 1]:
+        raise InputError(f"{path}:{number}: the column {twice[0]!r} is there twice; remove one")
+    return tuple(header), rows
 
 
 def raw_records(path, has_header):

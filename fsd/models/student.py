@@ -41,7 +41,7 @@ def new_model(config, seed):
         torch.manual_seed(stream_seed(seed, "student"))
         try:
             return kind._from_config(config, attn_implementation=attention_of(kind))
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:  # anything may go wrong in a kind that nobody has tried here
             what = f"these sizes do not give a valid model of the kind {config.model_type}"
             raise InputError(f"{what}: {first_line(error)}; give others") from error
 
@@ -107,8 +107,9 @@ def student_config(teacher_config, task, config_source=None):
     else:
         config = copy.deepcopy(teacher_config)
         config.num_hidden_layers = teacher_config.num_hidden_layers // 2
-        if hasattr(config, "layer_types"):  # one entry a layer
-            config.layer_types = config.layer_types[: config.num_hidden_layers]
+        for name in ("layer_types", "attention_window"):
+            if isinstance(getattr(config, name, None), list | tuple):  # one entry a layer
+                setattr(config, name, getattr(config, name)[: config.num_hidden_layers])
     if config.num_hidden_layers < 1:
         raise InputError("the student has no layers: give its shape with --student_config_name")
     config.num_labels = task.num_logits

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fsd.memory.student_memory import STUDENT_FILE
-from fsd.models.hub import WEIGHTS
-from fsd.models.loading import not_finite, quiet_loading
+from fsd.models.hub import ModelSource
+from fsd.models.loading import load_pretrained, not_finite, quiet_loading
 from fsd.models.tokenizer import input_names
 from fsd.records.output_folder import RECORD_FILE, STATE_TENSORS, STATE_VALUES, checkpoints, remove_checkpoint
 from fsd.system.errors import InputError, first_line
@@ -100,7 +100,9 @@ class TrainingState:
                              "use the same kind of device, or see --no_cuda")
         try:
             tensors = load_file(folder / STATE_TENSORS)
-            self.student.load_state_dict(load_file(folder / WEIGHTS))
+            # Not the file's own tensors: transformers writes some kinds under other names than their parameters have.
+            student, _ = load_pretrained(ModelSource("--resume", str(folder), folder))
+            self.student.load_state_dict(student.state_dict())
             if self.student_memory is not None:
                 self.student_memory.load_state_dict(load_file(folder / STUDENT_FILE))
             self._load_optimizer(tensors, values)
@@ -109,7 +111,7 @@ class TrainingState:
             set_random_states(_below("random", tensors))
             self.seconds = values["seconds"]
             return values["step"]
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (InputError, SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             reason = f"cannot resume from it: {first_line(error)}"
             raise InputError(f"{folder}: {reason}; remove it to go on from an older one") from error
 
@@ -119,7 +121,7 @@ class TrainingState:
             index, key = name.split(".")
             state.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
-        if set(state) != {index for group in groups for index in group["params"]}:
+        if not set(state) <= {index for group in groups for index in group["params"]}:  # without a gradient there is no state
             raise ValueError("its optimizer has other parameters")
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.scheduler.load_state_dict(values["scheduler"])

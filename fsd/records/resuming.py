@@ -100,7 +100,7 @@ def find_resume_point(output_dir, settings, kind, *, resume, overwrite, checkpoi
                 raise
             return ResumePoint(new_run)
         if resume and record["finished"]:
-            logger.info("the run in %s is finished: nothing to do. To evaluate it again, leave out --do_train", output_dir)
+            logger.info("the run in %s is finished: nothing to do", output_dir)
             return None
         newest = [path for _, path in checkpoints(output_dir) if is_resumable(path)][-1:] if resume else []
         checkpoint = newest[0] if newest else checkpoint

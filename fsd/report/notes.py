@@ -65,18 +65,21 @@ def mixed_teachers(rows):
 
 def left_out_settings(rows, reproduction):
     """A note that names each task and method among ``rows`` that also has runs with other settings."""
-    cells = ["task", "method", "batch_size"]
-    counts = reproduction.runs.groupby(cells)["flags"].nunique()
-    shown = [cell for cell in rows.groupby(cells).groups if counts.get(cell, 1) > 1]
+    counts = _settings(reproduction.runs)
+    shown = [cell for cell in _settings(rows).index if counts.get(cell, 1) > 1]
     named = ", ".join(dict.fromkeys(f"{task} {method} ({counts[task, method, size]})" for task, method, size in shown))
     return [f"Ours: several settings. Only those that the others differ least from are shown here: {named}."] if named else []
 
 
 def mixed_settings(rows):
     """A note that names each task and method whose runs at one batch size had different settings."""
-    counts = rows.groupby(["task", "method", "batch_size"])["flags"].nunique()
-    mixed = [f"{task} {method} ({count})" for (task, method, _), count in counts.items() if count > 1]
+    mixed = [f"{task} {method} ({count})" for (task, method, _), count in _settings(rows).items() if count > 1]
     return [f"Ours: mixed settings. These have runs with different flags: {', '.join(mixed)}."] if mixed else []
+
+
+def _settings(rows):
+    """(task, method, batch size, 0 where it is not known) → how many settings its runs have; a pandas series."""
+    return rows.fillna({"batch_size": 0}).groupby(["task", "method", "batch_size"])["flags"].nunique()
 
 
 def other_encoder(rows):

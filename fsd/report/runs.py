@@ -54,13 +54,16 @@ class Reproduction:
     @cached_property
     def main(self):
         """The runs of each task's main experiment, and the teachers. Of several settings of a method, one counts."""
-        return with_main_settings(at_batch_sizes(self.runs, main_batch_sizes(self.runs)))
+        return with_main_settings(self._at_main_batch_sizes)
 
     @cached_property
     def of_all_settings(self):
         """The students' runs at the batch size of each task's main experiment, with whatever settings."""
-        found = at_batch_sizes(self.runs, main_batch_sizes(self.runs))
-        return found[found["method"] != "teacher"]
+        return self._at_main_batch_sizes[self._at_main_batch_sizes["method"] != "teacher"]
+
+    @cached_property
+    def _at_main_batch_sizes(self):
+        return at_batch_sizes(self.runs, main_batch_sizes(self.runs))
 
     @cached_property
     def main_analyses(self):

@@ -47,9 +47,11 @@ def own_tables(reproduction):
         return []
     tasks = sorted(set(runs["task"]))
     metrics = [(task, metric) for task in tasks for metric in METRIC_NAMES if runs[runs["task"] == task][metric].notna().any()]
+    methods = sorted(set(runs["method"]), key=[*LABELS, *sorted(set(runs["method"]) - set(LABELS))].index)
     lines = [
-        Line(label, "ours", {f"{task} {metric}": percent(of(runs, task, method)[metric]) for task, metric in metrics})
-        for method, label in LABELS.items() if method in set(runs["method"])
+        Line(LABELS.get(method, method), "ours",
+             {f"{task} {metric}": percent(of(runs, task, method)[metric]) for task, metric in metrics})
+        for method in methods
     ]
     notes = [NAMES, *mixed_teachers(runs), *mixed_settings(runs)]
     caption = "Tasks of one's own: scores on dev in percent, mean ± standard deviation (number of runs)"

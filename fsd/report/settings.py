@@ -91,8 +91,8 @@ def settings_figure(reproduction):
         points[ckas, label] = [(100 * analyses[name].dropna()).tolist() for name in DIAGONALS]
     figure = dot_panels([name for pair in panels.values() for name in pair], rows, points, "percent", columns=2)
     figure.legend(handles=[Line2D([], [], **SHUFFLED)], loc="outside upper center", handletextpad=0.2)
-    best = {task: max(of_task, key=lambda setting: setting[3]["score"].mean())[2]
-            for task in panels if (of_task := [setting for setting in settings if setting[0] == task])}
+    best = {task: max((setting for setting in settings if setting[0] == task), key=lambda setting: setting[3]["score"].mean())[2]
+            for task in panels}
     told = ", ".join(f"{task} {label}" for task, label in best.items())
     return Drawing(
         "settings", "One method with several settings",

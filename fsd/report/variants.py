@@ -6,9 +6,11 @@ from fsd.cli.settings import WITHOUT_INFLUENCE
 from fsd.records.results import row_flags
 from fsd.reproduction.programs import PROGRAMS, defaults
 
+SHAPE = ("student_layers", "student_hidden_size")
+
 
 def settings_text(row):
-    """The flags of a results row as one text, the same for equal settings; "" for a row without flags.
+    """The flags of a results row and its student's shape as one text, the same for equal settings; "" for a row without flags.
 
     A flag that the row's version did not have has its default, as :func:`fsd.reproduction.programs.is_same_run` takes it.
     """
@@ -16,6 +18,8 @@ def settings_text(row):
     if not flags:
         return ""
     settings = (defaults(method) if method in {"teacher", *PROGRAMS} else {}) | flags
+    if method != "teacher":  # flags name the student's config by its path, which does not count
+        settings |= {name: row[name] for name in SHAPE if row[name]}
     on = {name for name, value in settings.items() if value is not None and value is not False}
     return json.dumps({name: settings[name] for name in sorted(on - WITHOUT_INFLUENCE)})
 

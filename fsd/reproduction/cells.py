@@ -14,14 +14,14 @@ from fsd.glue.metrics import check_score, main_metric
 from fsd.glue.tasks import find_task
 from fsd.memory.student_memory import STUDENT_FILE
 from fsd.memory.teacher_memory import TEACHER_FILE
-from fsd.models.hub import WEIGHTS
+from fsd.models.hub import WEIGHTS, ModelSource
 from fsd.records.output_folder import RECORD_FILE
 from fsd.reproduction.experiment import of_task
 from fsd.reproduction.experiment_file import OF_STUDENTS
 from fsd.reproduction.programs import WITH_MEMORY, defaults, flag_names, identity, program_of, words
 from fsd.system.errors import InputError
 from fsd.system.files import read_json
-from fsd.system.hashes import json_hash, tensor_hash
+from fsd.system.hashes import json_hash, model_hash, tensor_hash
 
 PROJECT = Path(__file__).resolve().parents[2]
 TEACHER_SEED = 42
@@ -203,9 +203,9 @@ class Workplace:
         """Whether what a split, teacher, memory or analysis writes is there; for a memory, that of the teacher that is there."""
         if cell.kind == "memory":
             command = cell.commands[0]
-            model = Path(command[command.index("--model_name_or_path") + 1]) / WEIGHTS
-            made_from = _teacher_of(cell.folder / TEACHER_FILE)
-            return made_from is not None and model.is_file() and made_from == _weights_hash(model, model.stat().st_mtime_ns)
+            teacher = Path(command[command.index("--model_name_or_path") + 1])
+            made_from, weights = _teacher_of(cell.folder / TEACHER_FILE), teacher / WEIGHTS
+            return made_from is not None and weights.is_file() and _has_hash(teacher, made_from, weights.stat().st_mtime_ns)
         files = {"split": "split.json", "teacher": WEIGHTS}
         return (cell.folder / files[cell.kind]).is_file() if cell.kind in files else cell.folder.is_file()
 
@@ -231,8 +231,16 @@ def _teacher_of(path):
 
 
 @cache
-def _weights_hash(path, changed_at):
-    return tensor_hash(load_file(path))
+def _has_hash(folder, digest, changed_at):
+    """Whether a folder's model has this hash. transformers writes some kinds under other names than their parameters have."""
+    from fsd.models.loading import load_pretrained
+
+    if tensor_hash(load_file(folder / WEIGHTS)) == digest:
+        return True
+    try:
+        return model_hash(load_pretrained(ModelSource("", str(folder), folder))[0]) == digest
+    except InputError:
+        return False
 
 
 def score_of(row, path):

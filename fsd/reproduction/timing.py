@@ -41,7 +41,7 @@ class Rates:
         held_out = 0 if stage == FINAL or self.plan.workplace.select_on_dev else HELD_OUT_SHARE
         examples = self._examples(task) * (1 - held_out)
         examples = min(examples, most) if most > 0 else examples
-        return rate * math.ceil(epochs * math.ceil(examples / batch))
+        return rate * math.ceil(round(epochs * math.ceil(examples / batch), 6))  # as the run counts its steps
 
     def seconds_left(self, progress):
         """Expected seconds of all students to come, one after the other; 0 if no rate is known."""

@@ -14,6 +14,7 @@ from fsd.system.launcher import started_alone
 from fsd.system.processes import check_environment
 
 MEMINFO = Path("/proc/meminfo")  # Linux alone has it
+CONTAINER = Path("/sys/fs/cgroup")  # of a container, on Linux
 WORTH_A_WARNING = 2  # times as long as in float32
 
 
@@ -89,13 +90,16 @@ def side_stream(device):
 
 def free_ram():
     """Bytes of free RAM on the machine, or in the container if it has less; None if the system does not tell, as on macOS.
+
+    Files that the system keeps in RAM count as free: they give way.
     """
     if not MEMINFO.is_file():
         return None
     free = int(re.search(r"MemAvailable:\s+(\d+) kB", MEMINFO.read_text())[1]) * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
-        free = min(free, int(most) - int(used.read_text()))
+    limit, used, parts = (CONTAINER / f"memory.{name}" for name in ("max", "current", "stat"))
+    if limit.is_file() and used.is_file() and parts.is_file() and (most := limit.read_text().strip()) != "max":
+        of_files = sum(map(int, re.findall(r"^(?:in)?active_file (\d+)", parts.read_text(), re.MULTILINE)))
+        free = min(free, int(most) - int(used.read_text()) + of_files)
     return max(free, 0)
 
 

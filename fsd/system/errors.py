@@ -73,9 +73,12 @@ def say(text):
         print(text, file=sys.stderr)
 
 
+NO_MEMORY = "out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED"
+
+
 def is_out_of_memory(error):
     """Whether the error of Python, NumPy or torch says that there is no memory left, on the CPU or the GPU."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def drop_unheard():

@@ -195,18 +195,28 @@ def _await(function, *arguments):
     """Call a function that waits for the other processes. A signal ends the wait: see :func:`fsd.system.signals.overdue`.
 
     The function runs in another thread, because Python handles signals in the main thread, and only between its own
-    instructions. A GPU's collective is only put in the GPU's queue; the wait is then in :func:`highest`.
+    instructions. A GPU's collective is only put in the GPU's queue; the wait is then in :func:`highest`. Each thread has a
+    current stream of its own, so the other thread takes the caller's: on another one a collective could start before its
+    tensors are computed.
     """
     start = time.monotonic()
+    stream = torch.cuda.current_stream() if torch.cuda.is_initialized() else None
     try:
-        call = _waiting_thread.submit(function, *arguments)
+        call = _waiting_thread.submit(_call_on_stream, stream, function, *arguments)
         while not wait([call], timeout=0.5).done:
             if number := overdue(start):
                 raise Stopped(number)
         call.result()
     except Stopped as stopped:
         raise Stopped(stopped.number, waiting=True) from None
+    except torch.OutOfMemoryError:  # of this process: it is told as such
+        raise
     except RuntimeError as error:
         raise InputError(
             f"another process of this run cannot be reached; its own error says why ({first_line(error)})"
         ) from error
+
+
+def _call_on_stream(stream, function, *arguments):
+    with torch.cuda.stream(stream):  # None, where there is no GPU, changes nothing
+        return function(*arguments)

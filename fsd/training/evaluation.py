@@ -5,6 +5,7 @@ import torch
 from fsd.glue.metrics import compute_metrics, main_metric, majority_metrics
 from fsd.glue.predictions import write_predictions
 from fsd.models.forward import forward
+from fsd.system.errors import InputError
 from fsd.system.launcher import is_main_process
 from fsd.system.logs import progress_bar
 from fsd.system.processes import rank, sum_over_processes, world_size
@@ -16,6 +17,9 @@ def predict_logits(model, dataset, batch_size, progress="predicting"):
 
     Examples of similar length run together, at the length of the longest, which changes the logits only by rounding. With
     several processes, each runs a share of the batches, and all get all logits.
+
+    Raises:
+        InputError: a logit is not finite.
     """
     was_training = model.training
     model.eval()
@@ -27,7 +31,10 @@ def predict_logits(model, dataset, batch_size, progress="predicting"):
             logits[dataset.on_device(indices)] = forward(model, dataset.batch(indices, cut_to_longest=True))[0]
             bar.update(len(indices))
     model.train(was_training)
-    return sum_over_processes(logits).cpu()
+    logits = sum_over_processes(logits).cpu()
+    if not logits.isfinite().all():
+        raise InputError("the model's logits are not finite; it has diverged, lower its learning rate")
+    return logits
 
 
 def decisions(task, logits):

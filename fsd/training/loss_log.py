@@ -35,7 +35,6 @@ class LossLog:
         self.names = (*run.objective.weights, "total")
         self.learning_rate = run.settings.learning_rate
         self.window_start = time.perf_counter()
-        self.is_first = True
         self.bad_updates = torch.zeros((), dtype=torch.int64, device=run.device)  # counts the first bad update and all after it
         self.bad_sums = torch.zeros(len(self.names), device=run.device)  # the sums at the first bad update
         self.sums = torch.zeros(len(self.names), device=run.device)
@@ -105,8 +104,7 @@ class LossLog:
         self.tracker.scalars("train", {"learning_rate": self.learning_rate, "examples_per_second": rate}, step)
         for prefix, values in curves.items():
             self.tracker.scalars(prefix, values, step)
-        if self.is_first:
-            self.is_first = False
+        if step == 1:
             self._write_shares(means)
             if curves["cka"]:
                 logger.info("%s", describe_ckas(curves["cka"], self.run.objective.debiased))
@@ -121,7 +119,7 @@ class LossLog:
     def load_state(self, tensors, values):
         """Restore what :meth:`state` returned."""
         self.sums.copy_(tensors["sums"])
-        self.batches, self.examples, self.is_first = values["batches"], values["examples"], False
+        self.batches, self.examples = values["batches"], values["examples"]
         self.window_start -= values["elapsed"]
 
     def _write_shares(self, means):

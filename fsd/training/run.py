@@ -97,7 +97,9 @@ class Run:
     def steps(self):
         """Updates of the whole run."""
         settings = self.settings
-        return settings.max_steps if settings.max_steps > 0 else math.ceil(settings.num_train_epochs * self.steps_per_epoch)
+        if settings.max_steps > 0:
+            return settings.max_steps
+        return math.ceil(round(settings.num_train_epochs * self.steps_per_epoch, 6))  # 1.1 · 50 is a little over 55
 
     def update_batches(self, epoch):
         """The batches of each update of an epoch; see :func:`update_batches`."""

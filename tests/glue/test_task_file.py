@@ -122,6 +122,8 @@ def test_line_breaks_inside_csv_quotes_are_text_and_lines_are_counted(make_task,
         read_split(task, tmp_path, "train")
     (tmp_path / "train.csv").write_text('text,claim,answer\n"one\ntwo",b,Yes\n')
     assert read_split(task, tmp_path, "train").texts_a == ["one\ntwo"]
+    (tmp_path / "train.csv").write_text(f"text,claim,answer\n{'long ' * 30_000},b,Yes\n")
+    assert len(read_split(task, tmp_path, "train").texts_a[0]) == 150_000
 
 
 def test_numbers_and_truths_of_json_lines_are_their_text(make_task, tmp_path):
@@ -134,6 +136,7 @@ def test_numbers_and_truths_of_json_lines_are_their_text(make_task, tmp_path):
 @pytest.mark.parametrize(("name", "content", "reason"), [
     ("train.csv", "text,claim,answer\na,b\n", ":2: 2 fields instead of 3"),
     ("train.csv", "text,claim\na,b\n", ":1: no column 'answer'"),
+    ("train.csv", "text,claim,text,answer\na,b,c,Yes\n", ":1: the column 'text' is there twice"),
     ("train.csv", 'text,claim,answer\na,b,Yes\n"a,b,Yes\n', ":3: not CSV"), ("train.csv", "\ufeff", ":1: the file is empty"),
     ("train.csv", "text,claim,answer\n", ":2: no examples"), ("train.jsonl", "[1]\n", ":1: not a JSON object"),
     ("train.jsonl", '{"text": "a", "claim": "b", "answer": "Yes"}\n{"text": \n', ":2: not a JSON object"),

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from fsd.memory import streaming_kmeans as kmeans
+from fsd.memory.teacher_memory import TeacherMemory
 
 FLAGS = ["--task_name", "RTE", "--do_lower_case", "--max_seq_length", 24, "--do_train", "--num_centroid", 6, "--resume"]
 
@@ -39,3 +40,12 @@ def test_flags_that_mean_the_same_or_nothing_do_not_part_runs(run_script, toy_gl
     assert run_script("train_memory.py", *flags, "--per_gpu_train_batch_size", 16).status == 0
     again = run_script("train_memory.py", *flags, "--per_gpu_memory_train_batch_size", 16, "--num_train_epochs", 3)
     assert again.status == 0 and "warning: --num_train_epochs has no effect" in again.err and "nothing to do" in again.err
+
+
+def test_the_memory_of_a_teacher_of_one_layer_holds_its_embeddings(run_script, save_bert, toy_glue, tmp_path):
+    built = run_script(
+        "train_memory.py", "--model_name_or_path", save_bert(tmp_path / "bert", "RTE", layers=1), "--task_name", "RTE",
+        "--data_dir", toy_glue, "--output_dir", tmp_path / "memory", "--do_train", "--num_centroid", 3, "--max_seq_length", 24,
+        "--do_lower_case", "--max_train_samples", 24,
+    )
+    assert built.status == 0 and TeacherMemory.load(tmp_path / "memory").layer == 0, built.err

@@ -154,8 +154,18 @@ def test_a_kind_outside_the_table_is_tried_before_it_is_used(encoder):
     check_runs(new_model(small_config("albert", len(tokenizer)), 0), tokenizer, 24, "it")
     with pytest.raises(InputError, match="it: models of the kind funnel do not hand out logits and the hidden states"):
         check_runs(new_model(small_config("funnel", len(tokenizer)), 0), tokenizer, 24, "it")
+    with pytest.raises(InputError, match="it: models of the kind convbert give other logits when a text is padded"):
+        check_runs(new_model(small_config("convbert", len(tokenizer)), 0), tokenizer, 24, "it")
     with pytest.raises(InputError, match="at length 80"):  # more than it has positions
         check_runs(new_model(small_config("albert", len(tokenizer)), 0), tokenizer, 80, "it")
+
+
+def test_lists_of_one_entry_a_layer_are_cut_with_the_layers():
+    config = student_config(small_config("longformer", attention_window=[4, 4, 8, 8]), find_task("RTE"))
+    assert config.attention_window == [4, 4] and new_model(config, 0).config.num_hidden_layers == 2
+    config.attention_window = [4]
+    with pytest.raises(InputError, match="these sizes do not give a valid model of the kind longformer"):
+        new_model(config, 0)
 
 
 @pytest.mark.parametrize("values, expected", [

@@ -60,7 +60,7 @@ def test_a_finished_run_says_so_and_is_left_as_it_is(submit, tmp_path):
     assert submit().status == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     again = submit("--overwrite_output_dir")  # --resume wins
-    assert again.status == 0 and "is finished" in again.last_line
+    assert again.status == 0 and "is finished" in again.err
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     assert len(rows(tmp_path)) == len(list((tmp_path / "runs").iterdir())) == 1
 

@@ -229,6 +229,11 @@ def test_a_cell_that_was_run_again_counts_once(repro):
     assert cells(tables_of(folder)["table2"], "VKD")["RTE acc"] == "75.00 ± 7.07 (2)"
 
 
+def test_a_task_of_ones_own_has_all_methods(repro):
+    rows = [row(method, 1, task="Mine", acc=0.5, main_metric="acc") for method in ("FSD_LG", "KD", "FSD_IG")]
+    assert [line.row for line in tables_of(repro(rows))["own-tasks"].lines] == ["VKD", "FSD_IG", "FSD_LG"]
+
+
 def test_without_a_single_score_all_tables_are_empty(repro):
     tables = tables_of(repro([row("KD", 1), row("FSD_I", 1), row("fine-tuning", 1, role="teacher", run="teacher")]))
     own = {name: [value.mean for line in table.lines for value in line.values.values() if line.source == "ours"]

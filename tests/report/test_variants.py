@@ -64,6 +64,21 @@ def test_a_value_of_zero_is_a_value(repro):
     assert [line.row for line in tables_of(repro(rows))["settings"].lines] == ["FSD", "FSD, gamma_m 0.0"]
 
 
+def test_students_of_different_shapes_are_settings_of_their_own(repro):
+    rows = [row("KD", seed, acc=0.5, flags='{"alpha": 0.5}', student_layers=layers, run=f"{seed}{layers}")
+            for seed, layers in ((1, 6), (1, 3), (2, 6))]
+    tables = tables_of(repro(rows))
+    assert cells(tables["table2"], "VKD")["RTE acc"] == "50.00 ± 0.00 (2)"
+    assert [line.row for line in tables["settings"].lines] == ["VKD", "VKD, student_layers 3"]
+
+
+def test_settings_without_a_batch_size_are_named(repro):
+    rows = [row("KD", seed, acc=0.5, flags=json.dumps({"alpha": alpha}), batch_size="", run=f"{seed}{alpha}")
+            for seed in (1, 2) for alpha in (0.2, 0.5)]
+    tables = tables_of(repro(rows))
+    assert "Ours: several settings" in tables["table2"].markdown() and "RTE KD (2)" in tables["table2"].markdown()
+
+
 def test_mixed_settings_are_named(repro):
     runs = read_reproduction(repro([row("KD", 1, acc=0.6), row("KD", 2, acc=0.6)])).runs
     assert mixed_settings(runs) == []

@@ -85,6 +85,6 @@ else:
         "task": value("task_name"), "method": "fine-tuning" if role == "teacher" else method, "role": role,
         "seed": value("seed"), "acc": 0.5, "seconds": 10, "steps": 5, "run": f"{folder} {time.time()}",
         "copied_from": Path(value("model_name_or_path" if role == "teacher" else "model_name_or_path_for_copy")).name,
-        "train_data": training_data(),
+        "train_data": training_data(), "teacher": value("model_name_or_path") if role == "student" else "",
         "flags": json.dumps(identity(method, value("task_name"), tuple(words))),
     })

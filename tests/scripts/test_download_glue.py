@@ -228,6 +228,8 @@ def break_compression(server):
     (break_not_found, "RTE.zip: the server answers 404 Not Found; take the files from --source hub"),
     (break_truncated_zip, "RTE.zip: not a whole zip archive"),
     (break_garbage, "RTE.zip: not a whole zip archive"),
+    (lambda server: server.files.update({"RTE.zip": archive(find_task("RTE"), extra=["é"]).replace("é".encode(), b"\xff\xff")}),
+     "RTE.zip: not a whole zip archive"),
     (break_connection, "RTE.zip: the connection broke after"),
     (break_missing_member, "RTE.zip: it lacks RTE/dev.tsv"),
     (break_counts, "RTE/test.tsv: 3 rows, but the official file has 4"),

@@ -185,6 +185,15 @@ def test_files_of_others_are_not_replaced(run_script, tmp_path, name):
     assert contents(tmp_path / "mine") == {name: b"real data"}
 
 
+def test_files_of_others_beside_a_corpus_are_not_replaced(run_script, corpus):
+    (corpus / "RTE/train.tsv").write_text("index\tsentence1\tsentence2\tlabel\n0\tReal words.\tOf mine.\tentailment\n")
+    before = contents(corpus)
+    refused = run_script(*flags(corpus, "--tasks", "RTE", seed=1))
+    assert refused.status == 2 and "RTE/train.tsv is not of a toy corpus" in refused.last_line and contents(corpus) == before
+    (corpus / "RTE/train.tsv").unlink()
+    assert run_script(*flags(corpus, seed=1)).status == 0 and contents(corpus) != before
+
+
 def test_the_small_bert_replaces_no_other_model(corpus, run_script, tmp_path):
     make = ["scripts/make_small_bert.py", "--vocab", corpus / "vocab.txt", "--hidden_size", 8, "--output_dir", tmp_path / "bert"]
     assert "wrote" in run_script(*make).out
@@ -196,3 +205,5 @@ def test_the_small_bert_replaces_no_other_model(corpus, run_script, tmp_path):
     refused = run_script(*make, "--num_attention_heads", 4)
     assert refused.status == 2 and "holds another model or none" in refused.last_line
     assert contents(tmp_path / "bert") == before | {"config.json": json.dumps(config).encode()}
+    (tmp_path / "bert/config.json").write_text("[]")
+    assert "holds another model or none" in run_script(*make).last_line

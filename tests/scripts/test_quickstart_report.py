@@ -85,14 +85,16 @@ def test_runs_that_differ_in_more_than_the_method_are_left_out_and_told(tmp_path
         "kd": {"method": "KD", "seed": 2, "steps": 7, "alpha": 0.5},
         "elsewhere": {"method": "FSD_L", "seed": 2, "steps": 7, "alpha": 0.5, "teacher": "t1"},
         "alone": {"method": "fine-tuning", "seed": 2, "steps": 7, "teacher": ""},
+        "by name": {"method": "fine-tuning", "role": "teacher", "output_dir": "../../t2", "teacher": "", "seed": 1},
         "ilg": {"method": "FSD_ILG", "seed": 2, "steps": 7, "alpha": 0.5, "beta": 3, "gamma_g": 0.1},
     }.items():
         append_result(path, students | cells | {"run": name})
     results, left_out = runpy.run_path(str(ROOT / "scripts/quickstart_report.py"))["runs_to_compare"](path)
     assert {method: row["run"] for method, row in results.items()} == {
-        "teacher": "t2", "fine-tuning": "alone", "KD": "kd", "FSD_ILG": "ilg"}
+        "teacher": "by name", "fine-tuning": "alone", "KD": "kd", "FSD_ILG": "ilg"}
     assert left_out == [
-        "teacher, t1: not the teacher of these students", "FSD_I, other: seed 1 instead of 2, steps 8 instead of 7",
+        "teacher, t1: not the teacher of these students", "teacher, t2: a later run of the method counts",
+        "FSD_I, other: seed 1 instead of 2, steps 8 instead of 7",
         "KD, old: a later run of the method counts", "FSD_L, elsewhere: teacher t1 instead of t2",
     ]
 

@@ -45,6 +45,17 @@ def test_free_ram_is_less_than_all_of_it():
     assert 0 < free < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def test_files_that_a_container_keeps_in_ram_count_as_free(monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "CONTAINER", tmp_path)
+    free, used = devices.free_ram(), 3_000_000
+    (tmp_path / "memory.current").write_text(f"{used}\n")
+    (tmp_path / "memory.stat").write_text("anon 900000\nfile 2100000\nactive_file 600000\ninactive_file 1500000\nslab 7\n")
+    (tmp_path / "memory.max").write_text("4000000\n")
+    assert devices.free_ram() == 4_000_000 - used + 2_100_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert devices.free_ram() == pytest.approx(free, rel=0.2)
+
+
 def test_the_cpu_is_picked_without_a_gpu_or_on_request():
     assert devices.pick_device(no_cuda=True) == torch.device("cpu")
 

@@ -5,10 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 
 import pytest
+import torch
 from conftest import ROOT
+
+from fsd.system import processes
 
 PROGRAM = """
 import os, sys, time
@@ -31,6 +36,22 @@ signals.PATIENCE, signals.REPEATED = {patience}, 0.3
 exit_on_input_error(main)
 """
 NUMBERS = [signal.SIGTERM, signal.SIGINT]
+
+
+def test_a_collective_runs_on_the_stream_of_the_thread_that_asks(monkeypatch):
+    noted = []
+
+    @contextmanager
+    def stream(given):
+        noted.append(given)
+        yield
+        noted.append("left")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_stream", threading.get_ident)
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    processes._await(lambda: noted.append("collective"))
+    assert noted == [threading.get_ident(), "collective", "left"]
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from fsd.training import update
 
@@ -73,3 +73,14 @@ def test_an_overflow_in_fp16_is_no_trouble_but_a_loss_is(submit, spoil, tmp_path
 def test_a_bad_loss_in_fp16_is_trouble(submit, spoil):
     spoil(4, "loss")
     assert "dark_knowledge is nan at step 4" in submit("--fp16").last_line
+
+
+def test_logits_that_are_not_finite_are_no_predictions(run_script, save_bert, toy_glue, tmp_path):
+    weights = load_file(save_bert(tmp_path / "bert", "RTE") / "model.safetensors")
+    weights["classifier.weight"].fill_(3e38)
+    save_file(weights, tmp_path / "bert/model.safetensors", metadata={"format": "pt"})
+    ended = run_script(
+        "scripts/finetune_teacher.py", "--model_name_or_path", tmp_path / "bert", "--output_dir", tmp_path / "bert",
+        "--task_name", "RTE", "--data_dir", toy_glue, "--max_seq_length", 24, "--do_lower_case", "--do_eval",
+    )
+    assert ended.status == 2 and "logits are not finite; it has diverged" in ended.last_line

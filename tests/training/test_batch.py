@@ -1,5 +1,7 @@
 """What a batch does to student, memory and teacher."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
@@ -48,3 +50,9 @@ def test_the_teacher_gets_no_gradient(mask_padding):
     run.objective.total(values).backward()
     assert all(parameter.requires_grad and parameter.grad is None for parameter in teacher.parameters())
     assert student_memory.grad.abs().sum() > 0 and student.classifier.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("epochs, per_epoch, steps", [(1.1, 50, 55), (3.0, 115, 345), (0.5, 115, 58), (0.001, 50, 1)])
+def test_a_part_of_an_epoch_is_rounded_up_to_whole_steps(epochs, per_epoch, steps):
+    run = SimpleNamespace(settings=TrainingSettings(num_train_epochs=epochs), steps_per_epoch=per_epoch)
+    assert Run.steps.fget(run) == steps

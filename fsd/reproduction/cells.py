@@ -53,6 +53,10 @@ class Cell:
     flags: dict | None = field(default=None, compare=False)
     results: Path | None = None
 
+    def option(self, flag):
+        """The path that the first command gives with a flag."""
+        return Path(self.commands[0][self.commands[0].index(flag) + 1])
+
     @property
     def steps_setting(self):
         """(epochs, steps, examples an update, most examples) that the cell trains with, for estimates of its time."""
@@ -202,8 +206,7 @@ class Workplace:
     def is_built(self, cell):
         """Whether what a split, teacher, memory or analysis writes is there; for a memory, that of the teacher that is there."""
         if cell.kind == "memory":
-            command = cell.commands[0]
-            teacher = Path(command[command.index("--model_name_or_path") + 1])
+            teacher = cell.option("--model_name_or_path")
             made_from, weights = _teacher_of(cell.folder / TEACHER_FILE), teacher / WEIGHTS
             return made_from is not None and weights.is_file() and _has_hash(teacher, made_from, weights.stat().st_mtime_ns)
         files = {"split": "split.json", "teacher": WEIGHTS}

@@ -3,12 +3,14 @@
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fsd.models.hub import WEIGHTS
 from fsd.records.results import read_results, row_flags
 from fsd.reproduction.cells import Cell, Workplace, score_of, startable
 from fsd.reproduction.experiment import reference_of
 from fsd.reproduction.programs import WITH_MEMORY, flag_names, is_same_run, refusal
+from fsd.reproduction.sources import ELSEWHERE
 from fsd.system.errors import InputError
 
 FINAL = "final runs"
@@ -83,11 +85,20 @@ class Plan:
         return progress
 
     def row(self, cell):
-        """The newest results row of a cell, or None. Its ``flags`` are a dictionary."""
+        """The newest results row of a cell, or None. Its ``flags`` are a dictionary.
+
+        Raises:
+            InputError: it is a student's whose teacher has other settings; the name of a teacher's folder tells them.
+        """
         method = "teacher" if cell.kind == "teacher" else cell.method
         rows = self.rows.get((cell.results, cell.task, cell.method, str(cell.seed)), ())
         role = "teacher" if cell.kind == "teacher" else "student"
         same = [row for row in rows if row["role"] == role and is_same_run(method, row["flags"], cell.flags)]
+        if same and cell.kind == "student":
+            found, own = Path(same[-1]["teacher"]).name, cell.option("--model_name_or_path").name
+            if found not in ("", own):
+                raise InputError(f"{cell.results}: {cell.method} on {cell.task} at seed {cell.seed} has the teacher {found}, and "
+                                 f"this experiment's settings give {own}; {ELSEWHERE}")
         return same[-1] if same else None
 
     def is_done(self, cell):

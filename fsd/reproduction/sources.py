@@ -13,11 +13,9 @@ ELSEWHERE = "give another --output_dir, or the one that its runs were made with"
 
 
 def check_sources(workplace, tasks):
-    """Raise an ``InputError`` if the runs that are there start from another model, have another teacher, or were trained on
-    other data.
+    """Raise an ``InputError`` if the runs that are there start from another model, or were trained on other data.
 
-    Models are compared by the last part of their name, as rows of another machine have another path. That of a teacher's
-    folder tells its settings.
+    Models are compared by the last part of their name, as rows of another machine have another path.
 
     Args:
         workplace: :class:`fsd.reproduction.cells.Workplace`.
@@ -35,10 +33,6 @@ def check_sources(workplace, tasks):
             base = row["copied_from"]
             if base and Path(base).name != Path(workplace.base).name:
                 raise InputError(f"--model_name_or_path {workplace.base}: {path} has runs that start from {base}; {ELSEWHERE}")
-            teacher = Path(row["teacher"]).name
-            if row["task"] in hashes and teacher not in ("", own := workplace.teacher(place, row["task"]).folder.name):
-                raise InputError(f"{path} has students of {row['task']} whose teacher is {teacher}, and this experiment's "
-                                 f"[teacher] settings give {own}; {ELSEWHERE}")
             on_held_out = place == "search" and not workplace.select_on_dev
             on_all = row_flags(row).get("max_train_samples") == -1
             if on_all and not on_held_out and row["train_data"] not in ("", hashes.get(row["task"], row["train_data"])):

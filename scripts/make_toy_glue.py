@@ -159,9 +159,11 @@ def check_earlier(folder, tasks, pieces):
 
 
 def is_toy(path, known):
-    """Whether a file can be read, and all its words are numbers or among the ``known`` ones."""
+    """Whether a path is a file that can be read, and all its words are numbers or among the ``known`` ones."""
+    if not path.is_file():  # reading a FIFO would block
+        return False
     try:
-        text = path.read_text(encoding="utf-8-sig") if path.is_file() else "\0"
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return False
     return all(word in known or word.isdecimal() for word in words(text))

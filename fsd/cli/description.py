@@ -94,7 +94,8 @@ def result_row(args, run, start, metrics, seconds, source_hash):
         "seconds": round(seconds, 1), "commit": commit(), "flags": json.dumps(identifying_flags(args), sort_keys=True),
     } | ({"teacher": model(args.model_name_or_path), "teacher_hash": source_hash,
           "teacher_data": trained_on(named_model(args, "model_name_or_path").folder).rows,
-          "cache_teacher": run.teacher_cache is not None} if objective.needs_teacher else {})
+          "cache_teacher": run.teacher_cache is not None} if objective.needs_teacher else {}) | (
+        {"memory": model(args.teacher_memory_path)} if objective.needs_memory else {})
 
 
 def hyperparameters(args, run):

@@ -15,12 +15,13 @@ from fsd.system.files import check_folder, written_whole
 from fsd.system.locks import exclusive_lock
 
 RESULT_COLUMNS = (
-    "time", "task", "method", "role", "teacher", "teacher_hash", "output_dir", "seed", "alpha", "beta", "temperature", "gamma_i",
-    "gamma_l", "gamma_g", "gamma_m", "released_intra", "debiased", "similarity", "normalize_distances", "memory_learning_rate",
-    "student_memory_init", "rkd_distance", "rkd_angle", "do_layerwise", "mask_padding", "copied_from", "student_model_type",
-    "student_layers", "student_hidden_size", "parameters", "train_samples", "train_data", "teacher_data", "max_seq_length",
-    "batch_size", "accumulation", "epochs", "steps", "learning_rate", "precision", "group_by_length", "compile", "cuda_graphs",
-    "cache_teacher", "main_metric", *METRIC_NAMES, "seconds", "commit", "flags", "run",
+    "time", "task", "method", "role", "teacher", "teacher_hash", "memory", "output_dir", "seed", "alpha", "beta",
+    "temperature", "gamma_i", "gamma_l", "gamma_g", "gamma_m", "released_intra", "debiased", "similarity",
+    "normalize_distances", "memory_learning_rate", "student_memory_init", "rkd_distance", "rkd_angle", "do_layerwise",
+    "mask_padding", "copied_from", "student_model_type", "student_layers", "student_hidden_size", "parameters",
+    "train_samples", "train_data", "teacher_data", "max_seq_length", "batch_size", "accumulation", "epochs", "steps",
+    "learning_rate", "precision", "group_by_length", "compile", "cuda_graphs", "cache_teacher", "main_metric", *METRIC_NAMES,
+    "seconds", "commit", "flags", "run",
 )
 
 

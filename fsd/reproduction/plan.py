@@ -14,6 +14,7 @@ from fsd.reproduction.sources import ELSEWHERE
 from fsd.system.errors import InputError
 
 FINAL = "final runs"
+TRAINED_WITH = {"teacher": "--model_name_or_path", "memory": "--teacher_memory_path"}  # column of a row → flag
 
 
 @dataclass
@@ -88,17 +89,19 @@ class Plan:
         """The newest results row of a cell, or None. Its ``flags`` are a dictionary.
 
         Raises:
-            InputError: it is a student's whose teacher has other settings; the name of a teacher's folder tells them.
+            InputError: it is a student's whose teacher or memory has other settings; the names of their folders tell these.
         """
         method = "teacher" if cell.kind == "teacher" else cell.method
         rows = self.rows.get((cell.results, cell.task, cell.method, str(cell.seed)), ())
         role = "teacher" if cell.kind == "teacher" else "student"
         same = [row for row in rows if row["role"] == role and is_same_run(method, row["flags"], cell.flags)]
-        if same and cell.kind == "student":
-            found, own = Path(same[-1]["teacher"]).name, cell.option("--model_name_or_path").name
-            if found not in ("", own):
-                raise InputError(f"{cell.results}: {cell.method} on {cell.task} at seed {cell.seed} has the teacher {found}, and "
-                                 f"this experiment's settings give {own}; {ELSEWHERE}")
+        for column, flag in TRAINED_WITH.items():
+            if same and cell.kind == "student" and same[-1][column]:
+                found, own = Path(same[-1][column]).name, cell.option(flag).name
+                if found != own:
+                    run = f"{cell.method} on {cell.task} at seed {cell.seed}"
+                    raise InputError(f"{cell.results}: {run} was trained with {found}, and this experiment's settings give "
+                                     f"{own}; {ELSEWHERE}")
         return same[-1] if same else None
 
     def is_done(self, cell):

@@ -40,10 +40,10 @@ def filled(row, *names):
 
 
 WEIGHTS = ("alpha", "beta", "temperature", "gamma_i", "gamma_l", "gamma_g", "gamma_m", "do_layerwise", "teacher",
-           "teacher_data", "cache_teacher")
+           "memory", "teacher_data", "cache_teacher")
 
 
-def test_rows_hold_what_played_a_part(row_of, tmp_path):
+def test_rows_hold_what_played_a_part(row_of, memory, tmp_path):
     teacher = row_of("scripts/finetune_teacher.py", "teacher", "--max_steps", 2)
     assert teacher["role"] == "teacher" and teacher["method"] == "fine-tuning" and not filled(teacher, *WEIGHTS)
     assert float(teacher["epochs"]) == 0.4 and teacher["steps"] == "2"  # 70 examples in 16s are 5 updates
@@ -61,6 +61,9 @@ def test_rows_hold_what_played_a_part(row_of, tmp_path):
     intra = row_of("run_glue_intra_inter.py", "intra", "--internal", "--alpha", 1, "--num_train_epochs", 1)
     assert filled(intra, *WEIGHTS) == {"alpha", "beta", "gamma_i", "do_layerwise", "teacher", "cache_teacher"}
     assert float(intra["epochs"]) == 1 and not intra["teacher_data"]  # that teacher has no record
+    g = row_of("run_glue_global.py", "global", "--teacher_memory_path", memory, "--max_steps", 1)
+    assert filled(g, *WEIGHTS) == {"alpha", "beta", "temperature", "gamma_g", "gamma_m", "memory", "teacher", "cache_teacher"}
+    assert os.path.samefile(path_of_row(g["memory"], tmp_path / "tables/results.csv"), memory)
     alone = row_of("run_glue_intra_inter.py", "alone", "--alpha", 1, "--beta", 0, "--max_steps", 1)
     assert alone["role"] == "student" and alone["method"] == "fine-tuning" and not filled(alone, *WEIGHTS)
 

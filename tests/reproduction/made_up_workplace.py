@@ -11,7 +11,7 @@ from fsd.glue.tasks import find_task
 from fsd.records.results import append_result
 from fsd.reproduction.cells import Workplace
 from fsd.reproduction.experiment_file import checked
-from fsd.reproduction.plan import Plan
+from fsd.reproduction.plan import TRAINED_WITH, Plan
 from fsd.system.files import write_json
 from fsd.system.hashes import tensor_hash
 
@@ -57,8 +57,7 @@ class MadeUp:
         elif cell.kind == "analysis":
             write_json(cell.folder, {})
         elif cell.kind == "memory":
-            command = cell.commands[0]
-            teacher = self.folder.joinpath(command[command.index("--model_name_or_path") + 1])
+            teacher = cell.option("--model_name_or_path")
             made_from = {"teacher_hash": tensor_hash(weights_of(teacher))}
             cell.folder.mkdir(parents=True)
             save_file({"x": torch.ones(1)}, cell.folder / "memory.safetensors", {"memory": json.dumps(made_from)})
@@ -68,6 +67,8 @@ class MadeUp:
             write_json(cell.folder / "training_args.json", {"run": cell.name, "finished": True, "settings": {}})
             row = {"task": cell.task, "method": cell.method, "role": cell.kind, "seed": cell.seed, "run": cell.name,
                    "flags": json.dumps(cell.flags), main_metric(find_task(cell.task)): score, "seconds": 10, "steps": 5}
+            if cell.kind == "student":
+                row |= {column: cell.option(flag) for column, flag in TRAINED_WITH.items() if flag in cell.commands[0]}
             append_result(cell.results, row | changes)
             if len(cell.commands) == 2:
                 command = cell.commands[1]

@@ -118,6 +118,14 @@ def test_a_memory_of_another_teacher_is_built_again(made_up):
         assert made_up.ready(methods=["FSD_G"]) == ["final/RTE/memory"]
 
 
+@pytest.mark.parametrize("changed", [{"teacher": {"num_train_epochs": 9}}, {"memory": {"num_centroid": 7}}])
+def test_a_student_of_another_teacher_or_memory_is_not_taken_for_done(made_up, changed):
+    made_up.finish_all(methods=["FSD_G"], seeds=[1])
+    (name,) = changed
+    with pytest.raises(InputError, match=f"was trained with {name}-.*, and this experiment's settings give {name}-"):
+        made_up.look(methods=["FSD_G"], seeds=[1], **changed)
+
+
 def test_a_finished_run_whose_row_is_gone_starts_anew(made_up):
     made_up.finish_all(methods=["KD"])
     (made_up.folder / "results.csv").unlink()

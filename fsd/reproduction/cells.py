@@ -236,10 +236,10 @@ def _teacher_of(path):
 @cache
 def _has_hash(folder, digest, changed_at):
     """Whether a folder's model has this hash. transformers writes some kinds under other names than their parameters have."""
-    from fsd.models.loading import load_pretrained
-
     if tensor_hash(load_file(folder / WEIGHTS)) == digest:
         return True
+    from fsd.models.loading import load_pretrained  # imports transformers, which most experiments need not wait for
+
     try:
         return model_hash(load_pretrained(ModelSource("", str(folder), folder))[0]) == digest
     except InputError:

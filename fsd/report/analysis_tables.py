@@ -5,8 +5,8 @@ import math
 from scipy.stats import rankdata
 
 from fsd.method.relations import RELATIONS
-from fsd.report.names import LABELS, NAMES, PARTS, STUDENTS, WITH_MAPS, WITH_RELATIONS, map_name
-from fsd.report.notes import DOUBTS, notes_on_runs, other_batch_sizes, other_encoder
+from fsd.report.names import LABELS, METHODS, NAMES, STUDENTS, WITH_RELATIONS, map_name
+from fsd.report.notes import DOUBTS, OURS_ALONE, notes_on_runs, other_batch_sizes, other_encoder
 from fsd.report.runs import CHANCE, of
 from fsd.report.statistics import summary
 from fsd.report.table import Line, Table, Value
@@ -21,17 +21,20 @@ def cka_table(reproduction, published):
     printed = published["table_6_mean_diagonal_of_CKA_heat_maps"]
     tasks = printed["columns"][:-1]
     analyses = reproduction.main_analyses
-    used = analyses[analyses["method"].isin(WITH_MAPS)]
+    used = analyses[analyses["method"].isin(METHODS)]
     lines = []
-    for method in WITH_MAPS:
+    for method in METHODS:
         label = map_name(method, dash="-")
+        if label not in printed and method not in set(used["method"]):
+            continue
         for source, column in (("ours", "mean_diagonal"), ("ours, chance", CHANCE), ("ours, shuffled", "shuffled_mean_diagonal")):
             values = {task: Value(*summary(of(used, task, method)[column])) for task in tasks}
             mean, _, count = summary([value.mean for value in values.values() if value.mean is not None])
             lines.append(Line(label, source, values | {"average": Value(mean, runs=count)}, digits=3))
-        theirs = {column: Value(number) for column, number in zip(printed["columns"], printed[label], strict=True)}
-        lines.append(Line(label, "published", theirs, digits=3))
-    notes = [f"Published: {published['source']}.", f"T is the teacher. {NAMES}",
+        if label in printed:
+            theirs = {column: Value(number) for column, number in zip(printed["columns"], printed[label], strict=True)}
+            lines.append(Line(label, "published", theirs, digits=3))
+    notes = [f"Published: {published['source']}.", f"T is the teacher. {NAMES}", OURS_ALONE,
              "Chance: what unrelated features of the same effective dimensions have. Shuffled: the same features, with the "
              "student's examples in another order.",
              "Our average is over the tasks that have runs; their number stands in brackets."]
@@ -94,7 +97,7 @@ def cost_table(reproduction, published, benchmark=None):
     for row in benchmark or []:
         by_size.setdefault(row["size"], {})[row["method"]] = row
     lines, notes = [], [f"Published: {published['source']}.", NAMES, "Speeds are relative to VKD; above 1 is faster."]
-    for method in (*STUDENTS, *PARTS):
+    for method in STUDENTS:
         label = LABELS[method]
         parameters, _, count = summary(students.loc[students["method"] == method, "parameters"])
         if count:

@@ -3,6 +3,8 @@
 from fsd.glue.tasks import find_task
 from fsd.report.runs import PAPER_BATCH_SIZE
 
+OURS_ALONE = "A method without a published line is not in the paper's table."
+
 # What does not add up in the paper. The tests recompute what follows from its printed numbers.
 DOUBTS = {
     "table2": [

@@ -2,8 +2,8 @@
 
 from fsd.glue.tasks import METRIC_NAMES
 from fsd.report.comparison import OURS, common_seeds, compare_tasks, welch_of_published, welch_p_values
-from fsd.report.names import LABELS, LARGE_TASKS, NAMES, PARTS, SMALL_TASKS, STUDENTS
-from fsd.report.notes import DOUBTS, mixed_settings, mixed_teachers, notes_on_students, other_batch_sizes
+from fsd.report.names import LABELS, LARGE_TASKS, METHODS, NAMES, PARTS, SMALL_TASKS, STUDENTS
+from fsd.report.notes import DOUBTS, OURS_ALONE, mixed_settings, mixed_teachers, notes_on_students, other_batch_sizes
 from fsd.report.runs import of
 from fsd.report.statistics import DRAWS, ROUNDING, sign_flip_test, summary
 from fsd.report.table import Line, Table, Value
@@ -31,7 +31,7 @@ def score_tables(reproduction, published):
         columns = [column for column in scores if column.split(" ")[0] in tasks]
         lines = _score_lines(reproduction.main, columns, scores, comparisons)
         lines += _test_lines(columns, scores, p_values, comparisons)
-        notes = [f"Published: {published['source']}.", NAMES, "Bold: the best of our students' means.", *TESTS]
+        notes = [f"Published: {published['source']}.", NAMES, "Bold: the best of our students' means.", OURS_ALONE, *TESTS]
         shown = students[students["task"].isin(tasks)]
         notes += _notes_on_comparisons({t: c for t, c in comparisons.items() if t in tasks}, comparisons)
         notes += notes_on_students(shown, reproduction, tasks) + other_batch_sizes(shown) + DOUBTS[name]
@@ -65,15 +65,17 @@ def percent(values):
 
 
 def _score_lines(runs, columns, scores, comparisons):
-    """A line of ours and one of the published numbers for the teacher and each student; the best of our students bold."""
+    """The lines of the teacher and each student: ours, the best student bold, and the published one where the paper has it."""
     lines, cells = [], {}
-    for method in ("teacher", *STUDENTS):
+    for method in METHODS:
         label, cells[method] = LABELS[method], {}
         for column in columns:
             task, metric = column.split(" ")
             cells[method][column] = percent(of(runs, task, method)[metric])
-        lines.append(Line(label, "ours", cells[method]))
-        if method != "fine-tuning":
+        is_printed = label in scores[columns[0]]
+        if is_printed or any(value.mean is not None for value in cells[method].values()):
+            lines.append(Line(label, "ours", cells[method]))
+        if is_printed:
             lines.append(Line(label, "published", {column: Value(*scores[column][label]) for column in columns}))
     for column in columns:
         ours = [cells[method][column] for method in STUDENTS if cells[method][column].mean is not None]

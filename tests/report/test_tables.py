@@ -48,6 +48,16 @@ def test_scores_beside_the_published_ones(repro):
     assert "another encoder" not in markdown and "mixed" not in markdown
 
 
+def test_a_method_that_the_paper_leaves_out_has_a_line_if_it_ran(repro):
+    tables = tables_of(repro([*rte_rows(), row("FSD_L", 1, acc=0.9)], [analysis("RKD", 1, 0.9)]))
+    assert "| FSD_L | ours |  | **90.00 (1)** |" in tables["table2"].markdown()  # the best, so it alone is bold
+    assert tables["table2"].markdown().count("**") == 4 and cells(tables["table6"], "T-RKD")["RTE"] == "0.900 (1)"
+    told = {name: [(line.row, line.source) for line in table.lines] for name, table in tables.items()}
+    assert ("FSD_L", "published") not in told["table2"] and ("T-RKD", "published") not in told["table6"]
+    assert ("FSD_I", "ours") not in told["table2"] and ("T-FSD_L", "ours") not in told["table6"]
+    assert "not in the paper's table" in tables["table2"].markdown() and "not in the paper's table" in tables["table6"].markdown()
+
+
 def test_bold_is_the_best_of_several_students(repro):
     assert "**5" not in tables_of(repro([row("KD", 1, acc=0.5)]))["table2"].markdown().replace("**Table", "")
     rows = [row("KD", 1, acc=0.5), row("PKD", 1, acc=0.5), row("RKD", 1, acc=0.4), row("fine-tuning", 1, role="teacher", acc=0.9)]

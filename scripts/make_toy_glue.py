@@ -90,8 +90,8 @@ def make_task(task, sizes, seed):
     rng, seen = random.Random(stream_seed(seed, f"toy {task}")), set()
     for split in SPLITS.get(task, USUAL_SPLITS):
         maker = partial(mnli, genre="radio") if "mismatched" in split else MAKERS[task]
-        size = sizes["test_rows" if split == "AX" else f"{split.split('_')[0]}_rows"]
-        yield split, distinct_rows(maker, rng, size, seen)
+        kind = "test" if split == "AX" else split.split("_")[0]
+        yield split, distinct_rows(maker, rng, sizes[kind], seen)
 
 
 def words(text):
@@ -132,7 +132,7 @@ def parse_arguments():
 def main():
     arguments = parse_arguments()
     check_folder(arguments.output_dir, f"--output_dir {arguments.output_dir}")
-    sizes = {name: value for name, value in vars(arguments).items() if name.endswith("_rows")}
+    sizes = {"train": arguments.train_rows, "dev": arguments.dev_rows, "test": arguments.test_rows}
     pieces = vocabulary()
     check_earlier(arguments.output_dir, arguments.tasks, pieces)
     write_text(arguments.output_dir / "vocab.txt", "\n".join(pieces) + "\n")
